@@ -1,0 +1,109 @@
+"""What an environment looks like from outside: its agents, their spaces, and who shares a network."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from kdnas.errors import ConfigError, name_nearest
+
+RESERVED_GROUP = "team"
+"""Scope name of budgets that sums over agents; no group may be called so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentSpec:
+    """The spaces of one agent: O observation features, N discrete actions, and whether it sends action masks."""
+
+    observation_size: int
+    action_count: int
+    masked: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvSpec:
+    """A multi-agent environment and its group map.
+
+    Example: simple_spread with `groups = "by-kind"` is
+    `EnvSpec(name="mpe/simple_spread", agents={"agent_0": AgentSpec(observation_size=18, action_count=5), ...},
+    groups={"agent": ("agent_0", "agent_1", "agent_2")}, state_size=54)`.
+    """
+
+    name: str
+    agents: Mapping[str, AgentSpec]
+    """Agent -> its spaces, in the environment's order."""
+    groups: Mapping[str, tuple[str, ...]]
+    """Group -> the agents that share one network; every agent is in exactly one group."""
+    state_size: int
+    """S: length of the global state that centralised critics read."""
+
+    def group_spec(self, group: str) -> AgentSpec:
+        """The spaces that all agents of a group have in common."""
+        return self.agents[self.groups[group][0]]
+
+    @property
+    def seats(self) -> dict[str, int]:
+        """Group -> number of agents in it."""
+        return {group: len(agents) for group, agents in self.groups.items()}
+
+
+def make_groups(
+    rule: str | Mapping[str, Sequence[str]], agents: Mapping[str, AgentSpec]
+) -> dict[str, tuple[str, ...]]:
+    """Read the group map of a study: `"per-agent"`, `"by-kind"` (equal spaces), or a table group -> agents.
+
+    Raises:
+        ConfigError: an unknown rule or agent, an agent in no group or in two, unequal spaces inside one group.
+    """
+    if isinstance(rule, str):
+        rules = {"per-agent": _per_agent, "by-kind": _by_kind}
+        if rule not in rules:
+            raise ConfigError(f"env.groups = {rule!r}: {name_nearest(rule, rules)}, or a table group -> agents")
+        groups = rules[rule](agents)
+    else:
+        groups = {group: tuple(members) for group, members in rule.items()}
+    _check_groups(groups, agents)
+    return groups
+
+
+def _per_agent(agents: Mapping[str, AgentSpec]) -> dict[str, tuple[str, ...]]:
+    return {agent: (agent,) for agent in agents}
+
+
+def _by_kind(agents: Mapping[str, AgentSpec]) -> dict[str, tuple[str, ...]]:
+    """Agents with equal spaces share one network, named after what their names have in common."""
+    kinds: dict[AgentSpec, list[str]] = {}
+    for agent, spec in agents.items():
+        kinds.setdefault(spec, []).append(agent)
+    groups: dict[str, tuple[str, ...]] = {}
+    for members in kinds.values():
+        stem = _stem(members) if len(members) > 1 else members[0]
+        groups[stem if stem not in groups and stem != RESERVED_GROUP else members[0]] = tuple(members)
+    return groups
+
+
+def _stem(names: list[str]) -> str:
+    first, last = min(names), max(names)
+    shared = next((first[:i] for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), first)
+    return shared.rstrip("_-0123456789 ") or names[0]
+
+
+def _check_groups(groups: Mapping[str, tuple[str, ...]], agents: Mapping[str, AgentSpec]) -> None:
+    seen: dict[str, str] = {}
+    for group, members in groups.items():
+        if group == RESERVED_GROUP:
+            raise ConfigError(f"env.groups: {RESERVED_GROUP!r} is a reserved name (budgets sum over agents by it)")
+        if not members:
+            raise ConfigError(f"env.groups.{group}: a group needs at least one agent")
+        for agent in members:
+            if agent not in agents:
+                raise ConfigError(f"env.groups.{group}: no agent {agent!r}: {name_nearest(agent, agents)}")
+            if agent in seen:
+                raise ConfigError(f"env.groups: {agent!r} is in two groups, {seen[agent]!r} and {group!r}")
+            if agents[agent] != agents[members[0]]:
+                raise ConfigError(
+                    f"env.groups.{group}: {members[0]!r} and {agent!r} have different spaces "
+                    f"({agents[members[0]]} and {agents[agent]}) and cannot share a network"
+                )
+            seen[agent] = group
+    left = [agent for agent in agents if agent not in seen]
+    if left:
+        raise ConfigError(f"env.groups: {', '.join(left)} in no group; every agent needs exactly one")

@@ -1,0 +1,68 @@
+"""`TeamEnv`: a batched environment seen by group, which is how teachers and students act."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kdnas.policies.arrays import Bools, Floats, Ints
+from kdnas.envs.batched import BatchedEnv, BatchedStep
+from kdnas.envs.spec import EnvSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeamStep:
+    """What B copies of an environment show, by group of A agents."""
+
+    observations: Mapping[str, Floats]
+    """Group -> (B, A, O)."""
+    masks: Mapping[str, Bools | None]
+    """Group -> (B, A, N) legal actions, or None where the environment sends none."""
+    alive: Mapping[str, Bools]
+    """Group -> (B, A): agents whose next action counts."""
+    rewards: Mapping[str, Floats]
+    """Group -> (B, A): reward of the step that led here."""
+    state: Floats
+    """(B, S)."""
+
+    @property
+    def over(self) -> bool:
+        """Every agent of every copy has left."""
+        return not any(alive.any() for alive in self.alive.values())
+
+
+class TeamEnv:
+    """A batch of B copies of an environment together with its group map."""
+
+    def __init__(self, batched: BatchedEnv, groups: Mapping[str, tuple[str, ...]]) -> None:
+        self.spec = EnvSpec(name=batched.name, agents=batched.agents, groups=groups, state_size=batched.state_size)
+        self._batched = batched
+
+    def reset(self, seeds: Sequence[int]) -> TeamStep:
+        """Start len(seeds) episodes, one of each seed."""
+        return self._grouped(self._batched.reset(seeds))
+
+    def step(self, actions: Mapping[str, Ints]) -> TeamStep:
+        """Advance every copy; actions: group -> (B, A)."""
+        by_agent = {
+            agent: actions[group][:, seat]
+            for group, agents in self.spec.groups.items()
+            for seat, agent in enumerate(agents)
+        }
+        return self._grouped(self._batched.step(by_agent))
+
+    def close(self) -> None:
+        self._batched.close()
+
+    def _grouped(self, step: BatchedStep) -> TeamStep:
+        groups = self.spec.groups
+        return TeamStep(
+            observations={g: np.stack([step.observations[a] for a in agents], 1) for g, agents in groups.items()},
+            masks={
+                g: np.stack([step.masks[a] for a in agents], 1) if self.spec.group_spec(g).masked else None
+                for g, agents in groups.items()
+            },
+            alive={g: np.stack([step.alive[a] for a in agents], 1) for g, agents in groups.items()},
+            rewards={g: np.stack([step.rewards[a] for a in agents], 1) for g, agents in groups.items()},
+            state=step.state,
+        )

@@ -1,0 +1,75 @@
+"""Plugin points: built-ins register through the same entry points as anyone's package.
+
+| entry-point group | what one is | first user |
+|---|---|---|
+| `kdnas.environments` | function(**kwargs) -> PettingZoo ParallelEnv, or a batched environment | `kdnas.envs` |
+| `kdnas.teachers` | function(spec, **kwargs) -> Teacher | `kdnas.teachers` |
+| `kdnas.students` | a student family | `kdnas.students` |
+| `kdnas.targets` | function(**kwargs) -> Target | `kdnas.profiling` |
+| `kdnas.exporters` | function(team, folder) -> Artifact | `kdnas.export` |
+"""
+
+import importlib
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from kdnas.errors import PluginError, name_nearest
+
+GROUPS = ("kdnas.environments", "kdnas.exporters", "kdnas.students", "kdnas.targets", "kdnas.teachers")
+
+_EXTRAS = {"mpe2": "mpe"}
+"""Packages that only an extra of kdnas brings: import name -> extra."""
+
+
+def installed(group: str) -> dict[str, EntryPoint]:
+    """The entry points of a group by name."""
+    if group not in GROUPS:
+        raise PluginError(f"{group!r} is not a plugin point: {name_nearest(group, GROUPS)}")
+    return {entry.name: entry for entry in entry_points(group=group)}
+
+
+def load(group: str, name: str) -> Any:
+    """Import the plugin `name` of a group.
+
+    Raises:
+        PluginError: no plugin of this name is installed, or its import fails.
+    """
+    found = installed(group)
+    if name not in found:
+        raise PluginError(f"no plugin {name!r} in {group}: {name_nearest(name, found)}")
+    try:
+        return found[name].load()
+    except ImportError as error:
+        raise _missing(f"plugin {name!r} of {group}", error) from error
+    except AttributeError as error:
+        raise PluginError(f"plugin {name!r} of {group} points at nothing: {error}") from error
+
+
+def load_reference(reference: str, folder: Path | None = None) -> Any:
+    """Import `module:function` as a study file names it; `folder` (the file's own) is searched first.
+
+    Raises:
+        PluginError: the text is not `module:function`, the module cannot be imported, or it lacks the name.
+    """
+    module_name, colon, attribute = reference.partition(":")
+    if not (colon and module_name and attribute):
+        raise PluginError(f"{reference!r} is not 'module:function'; write for example 'my_project.envs:make'")
+    if folder is not None and str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise _missing(f"{reference!r}", error) from error
+    if not hasattr(module, attribute):
+        public = [name for name in vars(module) if not name.startswith("_")]
+        raise PluginError(f"module {module_name!r} has no {attribute!r}: {name_nearest(attribute, public)}")
+    return getattr(module, attribute)
+
+
+def _missing(what: str, error: ImportError) -> PluginError:
+    package = (error.name or "").partition(".")[0]
+    if package in _EXTRAS:
+        return PluginError(f"{what} needs the package {package!r}; install it with: pip install 'kdnas[{_EXTRAS[package]}]'")
+    return PluginError(f"{what} cannot be imported: {error}; install what it needs, or correct the name")

@@ -1,0 +1,75 @@
+"""Units, in one place: inside the house every number is in base units, and its name says so (`_s`, `_bytes`).
+
+A quantity is `NUMBER[UNIT]`: `2ms`, `4KiB`, `2k`, `5%`. Units are case-sensitive, except that time must not be
+mistaken for mega: `ms` is milliseconds, `M` is a million.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from kdnas.errors import BudgetError, name_nearest
+
+Dimension = Literal["time", "memory", "count", "ratio"]
+
+FACTORS: dict[Dimension, dict[str, float]] = {
+    "time": {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9},
+    "memory": {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 1024.0, "MiB": 1024.0**2, "GiB": 1024.0**3},
+    "count": {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9},
+    "ratio": {},
+}
+"""Dimension -> unit -> size of one unit in base units (seconds, bytes, 1)."""
+
+_QUANTITY = re.compile(r"^\s*(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(?P<unit>\S*)\s*$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """A number in base units, or a share of a reference (`5%` is `value=0.05, relative=True`)."""
+
+    value: float
+    relative: bool = False
+
+
+def parse_quantity(text: str, dimension: Dimension) -> Quantity:
+    """Read `NUMBER[UNIT]` of a dimension.
+
+    A time needs a unit (is `2` two seconds or two milliseconds?); bytes and counts may stand bare.
+
+    Raises:
+        BudgetError: not a number, an unknown unit, or a time without one.
+    """
+    match = _QUANTITY.match(text)
+    if match is None:
+        raise BudgetError(f"{text.strip()!r} is not NUMBER[UNIT]; write for example {_example(dimension)}")
+    number, unit = float(match["number"]), match["unit"]
+    if unit == "%":
+        return Quantity(value=number / 100, relative=True)
+    if not unit:
+        if dimension == "time":
+            raise BudgetError(f"{text.strip()!r} needs a unit of time; write for example {_example(dimension)}")
+        return Quantity(value=number)
+    factors = FACTORS[dimension]
+    if unit not in factors:
+        raise BudgetError(f"{unit!r} is not a unit of {dimension}: {name_nearest(unit, [*factors, '%'])}")
+    return Quantity(value=number * factors[unit])
+
+
+def format_quantity(value: float, dimension: Dimension) -> str:
+    """Write a base-unit number for people: `0.0021, "time"` -> `2.1 ms`; `3712, "memory"` -> `3.62 KiB`."""
+    if dimension == "ratio":
+        return f"{100 * value:.3g} %"
+    scales: dict[str, list[tuple[float, str]]] = {
+        "time": [(1.0, " s"), (1e-3, " ms"), (1e-6, " us"), (1e-9, " ns")],
+        "memory": [(1024.0**3, " GiB"), (1024.0**2, " MiB"), (1024.0, " KiB"), (1.0, " B")],
+        "count": [(1e9, " G"), (1e6, " M"), (1e4, " k"), (1.0, "")],
+    }
+    for size, unit in scales[dimension]:
+        if abs(value) >= size:
+            # 1e4 is where counts become thousands, so that 1,128 MACs stay readable to the last one.
+            return f"{value / (1e3 if unit == ' k' else size):.4g}{unit}"
+    return f"{value:.3g}{scales[dimension][-1][1]}"
+
+
+def _example(dimension: Dimension) -> str:
+    return {"time": "2ms", "memory": "4KiB", "count": "2k", "ratio": "95%"}[dimension]

@@ -75,15 +75,17 @@ class TeacherTable(Strict):
     """Folder that `kdnas teacher train` wrote, relative to this file."""
     factory: str | None = None
     """Or `module:function`, called with the EnvSpec and kwargs, that returns a Teacher."""
+    name: str | None = None
+    """Or a teacher plugin, called in the same way."""
     kwargs: dict[str, Any] = {}
-    """Keyword arguments of the factory."""
+    """Keyword arguments of the factory or plugin."""
     train: TrainTable | None = None
     """How `kdnas teacher train` makes the checkpoint."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.checkpoint is None) == (self.factory is None):
-            raise ValueError("give either checkpoint (a folder) or factory (module:function)")
+        if sum(source is not None for source in (self.checkpoint, self.factory, self.name)) != 1:
+            raise ValueError("give one of checkpoint (a folder), factory (module:function) and name (a plugin)")
         return self
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from kdnas.errors import ConfigError, name_nearest
+from kdnas.errors import ConfigError, KdnasError, name_nearest
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -41,8 +41,23 @@ def validate(tables: dict[str, Any], model: type[Model], *, where: str) -> Model
     try:
         return model.model_validate(tables)
     except ValidationError as error:
-        lines = [_complaint(detail, model, where) for detail in error.errors()]
-        raise ConfigError("\n".join(dict.fromkeys(lines))) from error
+        raise ConfigError(_complaints(error, model, where)) from error
+
+
+def validate_json(text: str, model: type[Model], *, where: str, error: type[KdnasError] = ConfigError) -> Model:
+    """Check a JSON document that the house wrote against its model, raising errors of the reader's kind.
+
+    Raises:
+        KdnasError: `error`, with one line for each key that is refused.
+    """
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as refused:
+        raise error(_complaints(refused, model, where)) from refused
+
+
+def _complaints(error: ValidationError, model: type[BaseModel], where: str) -> str:
+    return "\n".join(dict.fromkeys(_complaint(detail, model, where) for detail in error.errors()))
 
 
 def _complaint(detail: ErrorDetails, model: type[BaseModel], where: str) -> str:

@@ -1,0 +1,21 @@
+"""From a float student to a quantized one with the same weights."""
+
+import torch
+from torch import Tensor
+
+from kdnas.spaces.spec import StudentSpec
+from kdnas.students.family import Family
+from kdnas.students.student import Student
+
+CALIBRATION_BATCHES = 40
+"""More than the batches over which the activation quantizers of the families collect statistics."""
+
+
+def quantize(student: Student, spec: StudentSpec, family: Family, batches: list[Tensor]) -> Student:
+    """A quantized copy of a float student, its activation ranges set from batches of observations (B, O)."""
+    quantized = Student(spec, student.spaces, family.quantize(student.network, spec), student.normalisation)
+    quantized.train()
+    with torch.no_grad():
+        for index in range(CALIBRATION_BATCHES):
+            quantized(batches[index % len(batches)])
+    return quantized

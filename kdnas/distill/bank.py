@@ -1,0 +1,91 @@
+"""`StudentBank`: every student that was ever trained for a teacher, addressed by what made it."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from kdnas.config.study import DistillTable
+from kdnas.distill.pool import Pool
+from kdnas.errors import RunError
+from kdnas.spaces.spec import StudentSpec
+from kdnas.students.student import Normalisation, Student
+from kdnas.students.weights import rebuild_student, student_tensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentBank:
+    """A folder of trained students, one safetensors file each; a file is there whole or not at all.
+
+    The address is a hash of the environment, teacher network, spaces, realised spec, recipe and seed: agents that share
+    a teacher network and spaces share its entries, and a changed recipe never meets old weights.
+    """
+
+    folder: Path
+    environment: str
+    """Name and arguments of the environment whose states the students learn on."""
+    recipe: DistillTable
+    seed: int
+
+    def address(self, pool: Pool, spec: StudentSpec) -> str:
+        made_from = {
+            "environment": self.environment,
+            "teacher": pool.teacher_digest,
+            "spaces": repr(pool.spaces),
+            "spec": spec.as_json(),
+            "recipe": self.recipe.model_dump(),
+            "seed": self.seed,
+        }
+        return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:20]
+
+    def training_seed(self, pool: Pool, spec: StudentSpec) -> int:
+        """Seed of a student's training, the same whenever and wherever it is trained."""
+        return int(self.address(pool, spec)[:7], 16)
+
+    def has(self, pool: Pool, spec: StudentSpec) -> bool:
+        return self._path(pool, spec).exists()
+
+    def load(self, pool: Pool, spec: StudentSpec) -> Student:
+        """A banked student.
+
+        Raises:
+            RunError: it is not there or not readable.
+            BundleError: its weights are not those of the spec.
+        """
+        path = self._path(pool, spec)
+        try:
+            tensors = load_file(path)
+            with safe_open(path, framework="pt") as opened:
+                metadata = json.loads((opened.metadata() or {}).get("kdnas", "{}"))
+        except (OSError, SafetensorError, ValueError) as error:
+            raise RunError(f"{path}: banked student {spec} cannot be read: {error}; delete it to train it anew") from error
+        normalisation = Normalisation(**metadata["normalisation"]) if metadata.get("normalisation") else None
+        return rebuild_student(spec, pool.spaces, tensors, normalisation=normalisation, where=str(path))
+
+    def store(self, pool: Pool, student: Student) -> None:
+        """Write a student.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        path = self._path(pool, student.spec)
+        normalisation = student.normalisation
+        metadata = {
+            "spec": student.spec.as_json(),
+            "normalisation": {"shift": normalisation.shift, "scale": normalisation.scale} if normalisation else None,
+        }
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            save_file(student_tensors(student), part, metadata={"kdnas": json.dumps(metadata)})
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise RunError(f"{path}: cannot be written: {error.strerror or error}; make room or choose --out") from error
+
+    def _path(self, pool: Pool, spec: StudentSpec) -> Path:
+        return self.folder / f"{self.address(pool, spec)}.safetensors"

@@ -1,0 +1,89 @@
+"""The inner loop: one student learns to answer as its teacher does, on states that it leads to itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from kdnas.config.study import DistillTable
+from kdnas.distill.losses import kl_with_temperature
+from kdnas.distill.memory import RowMemory
+from kdnas.distill.pool import Pool, student_among_teachers
+from kdnas.envs.team_env import TeamEnv
+from kdnas.errors import StudentError
+from kdnas.students.student import Student
+from kdnas.teachers.demonstrations import join_rows, record
+from kdnas.teachers.teacher import Teacher
+
+CHECK_EVERY = 200
+"""Steps between two looks at whether the loss is still finite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classroom:
+    """Where students of one pool learn: environment, teacher, recipe, and how on-policy episodes are played."""
+
+    env: TeamEnv
+    teacher: Teacher
+    pool: Pool
+    recipe: DistillTable
+    copies: int
+    max_steps: int
+
+
+def train(
+    student: Student,
+    room: Classroom,
+    memory: RowMemory,
+    *,
+    steps: int,
+    learning_rate: float,
+    seed: int,
+    tick: Callable[[], None] = lambda: None,
+) -> float:
+    """Train a student in place for a number of Adam steps; returns the mean loss of the last `CHECK_EVERY`.
+
+    The learning rate falls to 0 by a cosine; gradients are clipped to norm 1. Every `recipe.on_policy_every` steps,
+    but not in the last such stretch, episodes that the student plays among teachers join `memory`.
+
+    Raises:
+        StudentError: the loss is NaN or infinite.
+    """
+    recipe = room.recipe
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(student.parameters(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(steps, 1), eta_min=learning_rate * 1e-3)
+    student.train()
+    recent, counted = torch.zeros(()), 0
+    loss_mean = 0.0
+    for step in range(steps):
+        if recipe.on_policy_every and step % recipe.on_policy_every == 0 and 0 < step <= steps - recipe.on_policy_every:
+            play_on_policy(student, room, memory, generator)
+            student.train()
+        observations, logits, masks = memory.batch(recipe.batch)
+        loss = kl_with_temperature(student(observations), logits, masks, recipe.temperature)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        recent, counted = recent + loss.detach(), counted + 1
+        if counted == CHECK_EVERY or step == steps - 1:
+            loss_mean = float(recent) / counted
+            recent, counted = torch.zeros(()), 0
+            if loss_mean != loss_mean or loss_mean == float("inf"):
+                raise StudentError(f"student {student.spec}: the loss became {loss_mean} at step {step + 1} of {steps}")
+            tick()
+    student.eval()
+    student.check_finite()
+    return loss_mean
+
+
+def play_on_policy(student: Student, room: Classroom, memory: RowMemory, generator: torch.Generator) -> None:
+    """Let the student play among teachers, and remember what the teacher says to each state it meets."""
+    episodes = room.recipe.on_policy_episodes
+    student.eval()
+    seeds = torch.randint(2**31 - 1, (episodes,), generator=generator).tolist()
+    choose = student_among_teachers(room.pool, student, room.env.spec, room.copies, generator)
+    rows = record(room.env, room.teacher, choose, seeds, copies=room.copies, max_steps=room.max_steps)
+    memory.add(join_rows([rows[group] for group in room.pool.groups]))

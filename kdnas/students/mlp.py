@@ -1,0 +1,115 @@
+"""The family `mlp`: linear layers with ReLU between them, in float or quantized by brevitas."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnas.envs.spec import AgentSpec
+from kdnas.spaces.spec import FLOAT_BITS, StudentSpec
+from kdnas.students.family import LayerShape
+
+
+class Mlp(nn.Module):
+    """Float network (rows, O) -> (rows, N)."""
+
+    def __init__(self, sizes: Sequence[int], generator: torch.Generator) -> None:
+        super().__init__()
+        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        self.linears = nn.ModuleList(nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairs)
+        for linear in self.linears:
+            assert isinstance(linear, nn.Linear)
+            nn.init.orthogonal_(linear.weight, 2**0.5, generator=generator)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        hidden = observations
+        for linear in self.linears[:-1]:
+            hidden = linear(hidden).relu()
+        logits: Tensor = self.linears[-1](hidden)
+        return logits
+
+
+class QuantMlp(nn.Module):
+    """The same network on integers: inputs and weights signed, hidden activations unsigned, biases 32-bit.
+
+    Scales are per tensor: of the weights by their largest value, of inputs and activations learned (Esser et al. 2020,
+    arXiv 1902.08153), starting from the first batches of data that pass through in training mode.
+    """
+
+    def __init__(self, floating: Mlp, spec: StudentSpec) -> None:
+        import brevitas.nn as qnn
+        from brevitas.quant import Int8ActPerTensorFloat, Int8WeightPerTensorFloat, Int32Bias, Uint8ActPerTensorFloat
+
+        super().__init__()
+        bits = spec.bits
+        self.quantize_input = qnn.QuantIdentity(
+            act_quant=Int8ActPerTensorFloat, bit_width=bits.input, return_quant_tensor=True
+        )
+        linears: list[nn.Module] = []
+        relus: list[nn.Module] = []
+        for index, linear in enumerate(floating.linears):
+            assert isinstance(linear, nn.Linear)
+            quantized: Any = qnn.QuantLinear(
+                linear.in_features,
+                linear.out_features,
+                bias=True,
+                weight_quant=Int8WeightPerTensorFloat,
+                weight_bit_width=bits.weight,
+                bias_quant=Int32Bias,
+            )
+            quantized.weight.data.copy_(linear.weight.data)
+            quantized.bias.data.copy_(linear.bias.data)
+            linears.append(quantized)
+            if index < len(floating.linears) - 1:
+                relus.append(
+                    qnn.QuantReLU(
+                        act_quant=Uint8ActPerTensorFloat, bit_width=bits.activation, return_quant_tensor=True
+                    )
+                )
+        self.linears = nn.ModuleList(linears)
+        self.relus = nn.ModuleList(relus)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        hidden: Any = self.quantize_input(observations)
+        for linear, relu in zip(self.linears[:-1], self.relus, strict=True):
+            hidden = relu(linear(hidden))
+        logits: Tensor = self.linears[-1](hidden)
+        return logits
+
+
+class MlpFamily:
+    """`mlp`: see `Family`."""
+
+    name = "mlp"
+
+    def build(self, spec: StudentSpec, spaces: AgentSpec, generator: torch.Generator) -> Mlp:
+        return Mlp([spaces.observation_size, *spec.hidden, spaces.action_count], generator)
+
+    def prunable(self, network: nn.Module) -> list[nn.Module]:
+        assert isinstance(network, Mlp)
+        return list(network.linears[:-1])
+
+    def quantize(self, network: nn.Module, spec: StudentSpec) -> QuantMlp:
+        assert isinstance(network, Mlp)
+        return QuantMlp(network, spec)
+
+    def layers(self, spec: StudentSpec, spaces: AgentSpec) -> list[LayerShape]:
+        sizes = [spaces.observation_size, *spec.hidden, spaces.action_count]
+        last = len(sizes) - 2
+        return [
+            LayerShape(
+                rows=rows,
+                columns=columns,
+                weight_bits=spec.bits.weight,
+                input_bits=spec.bits.input if index == 0 else spec.bits.activation,
+                output_bits=spec.bits.activation if index < last else FLOAT_BITS,
+                # Of the weights; of the activations it writes, unless they are logits; of the inputs, in the first.
+                scales=(1 + (index < last) + (index == 0)) if spec.bits.quantized else 0,
+            )
+            for index, (columns, rows) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
+        ]
+
+
+FAMILY = MlpFamily()

@@ -1,0 +1,49 @@
+"""From tensors to students and back, with every shape compared before anything is built."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from kdnas.envs.spec import AgentSpec
+from kdnas.errors import BundleError
+from kdnas.spaces.spec import StudentSpec
+from kdnas.students.family import load_family
+from kdnas.students.student import Normalisation, Student
+
+
+def student_tensors(student: Student) -> dict[str, Tensor]:
+    """The weights and scales of a student's network, ready for safetensors."""
+    return {name: tensor.detach().clone().contiguous() for name, tensor in student.network.state_dict().items()}
+
+
+def rebuild_student(
+    spec: StudentSpec,
+    spaces: AgentSpec,
+    tensors: Mapping[str, Tensor],
+    *,
+    normalisation: Normalisation | None = None,
+    where: str,
+) -> Student:
+    """A student of a spec with the given weights, in evaluation mode; `where` begins each complaint.
+
+    Raises:
+        BundleError: tensors that are not those of the spec, or that hold NaN or infinity.
+    """
+    family = load_family(spec.family)
+    network = family.build(spec.floating, spaces, torch.Generator().manual_seed(0))
+    if spec.bits.quantized:
+        network = family.quantize(network, spec)
+    want = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    have = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if want != have:
+        names = sorted(name for name in want.keys() | have.keys() if want.get(name) != have.get(name))
+        raise BundleError(
+            f"{where}: the weights are not those of the spec {spec}: {names[0]!r} is {have.get(names[0], 'missing')}, "
+            f"the spec wants {want.get(names[0], 'no such tensor')}"
+        )
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise BundleError(f"{where}: {name!r} holds NaN or infinity; the file is damaged")
+    network.load_state_dict(dict(tensors))
+    return Student(spec, spaces, network, normalisation).eval()

@@ -1,0 +1,176 @@
+"""A trained teacher on disk: `teacher.safetensors` (actors, critic) and `teacher.json` (what they are)."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from kdnas.config.study import Strict, TrainTable
+from kdnas.config.toml import MAX_BYTES, validate_json
+from kdnas.envs.spec import EnvSpec
+from kdnas.errors import TeacherError
+from kdnas.teachers.mappo import Networks
+from kdnas.teachers.network import make_mlp
+from kdnas.teachers.teacher import Teacher
+
+SCHEMA = 1
+MAX_WEIGHT_BYTES = 1 << 30
+"""A teacher of more than 1 GiB is refused before anything is read."""
+
+
+class ActorCard(Strict):
+    """One actor network: layer sizes from inputs to outputs, and the groups that share it."""
+
+    sizes: Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], Field(min_length=2, max_length=32)]
+    groups: tuple[str, ...]
+
+
+class TeacherCard(Strict):
+    """`teacher.json`."""
+
+    schema_version: Literal[1] = 1
+    environment: str
+    actors: dict[str, ActorCard]
+    critic_sizes: Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], Field(min_length=2, max_length=32)]
+    value_mean: float
+    """The critic's outputs are normalised: value = output * value_std + value_mean."""
+    value_std: float
+    env_steps: int
+    train: TrainTable
+    kdnas_version: str
+
+
+class Value(nn.Module):
+    """V of each agent from the state and the share of the episode that is gone: (rows, S), (rows,) -> (rows, agents)."""
+
+    def __init__(self, critic: nn.Module, mean: float, std: float) -> None:
+        super().__init__()
+        self.critic, self.mean, self.std = critic, mean, std
+
+    def forward(self, state: Tensor, gone: Tensor) -> Tensor:
+        normalised: Tensor = self.critic(torch.cat([state, gone.unsqueeze(-1)], -1))
+        return normalised * self.std + self.mean
+
+
+def save_teacher(
+    folder: Path, networks: Networks, environment: str, train: TrainTable, env_steps: int, version: str
+) -> None:
+    """Write a teacher folder; each file appears whole or not at all.
+
+    Raises:
+        TeacherError: the folder cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    cards: dict[str, ActorCard] = {}
+    for index, (actor, groups) in enumerate(networks.unique_actors().values()):
+        name = f"actor{index}"
+        cards[name] = ActorCard(sizes=_sizes(actor), groups=tuple(groups))
+        tensors |= {f"{name}.{key}": tensor for key, tensor in actor.state_dict().items()}
+    tensors |= {f"critic.{key}": tensor for key, tensor in networks.critic.state_dict().items()}
+    card = TeacherCard(
+        environment=environment,
+        actors=cards,
+        critic_sizes=_sizes(networks.critic),
+        value_mean=networks.value_mean,
+        value_std=networks.value_std,
+        env_steps=env_steps,
+        train=train,
+        kdnas_version=version,
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, folder / "teacher.safetensors.part")
+        (folder / "teacher.json.part").write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        for name in ("teacher.safetensors", "teacher.json"):
+            os.replace(folder / f"{name}.part", folder / name)
+    except OSError as error:
+        raise TeacherError(f"{folder}: the teacher cannot be written: {error.strerror or error}") from error
+
+
+def load_teacher(spec: EnvSpec, *, folder: str | Path) -> Teacher:
+    """Read a teacher folder for an environment's groups.
+
+    A group takes the actor that was trained for it; a group that the training did not know takes the actor that all
+    its agents' groups shared, so that `per-agent` and `by-kind` studies can use one checkpoint.
+
+    Raises:
+        TeacherError: files that are missing, damaged or contradict each other, or spaces that do not fit.
+    """
+    folder = Path(folder)
+    path = folder / "teacher.safetensors"
+    card = read_card(folder)
+    tensors = _read_tensors(path)
+    actors = {name: _rebuild(path, name, actor.sizes, tensors) for name, actor in card.actors.items()}
+    critic = _rebuild(path, "critic", card.critic_sizes, tensors)
+    owners = {group: name for name, actor in card.actors.items() for group in actor.groups}
+    chosen: dict[str, nn.Module] = {}
+    for group, agents in spec.groups.items():
+        candidates = {owners[group]} if group in owners else {owners[agent] for agent in agents if agent in owners}
+        if len(candidates) != 1:
+            raise TeacherError(
+                f"{folder}: holds no one actor for group {group!r}; it was trained for: {', '.join(sorted(owners))}"
+            )
+        name = candidates.pop()
+        want, have = spec.group_spec(group), card.actors[name].sizes
+        if (have[0], have[-1]) != (want.observation_size, want.action_count):
+            raise TeacherError(
+                f"{folder}: the actor of group {group!r} maps {have[0]} observations to {have[-1]} actions, but "
+                f"{spec.name} has {want.observation_size} and {want.action_count}; use the teacher of this environment"
+            )
+        chosen[group] = actors[name]
+    fits = critic[0].in_features == spec.state_size + 1 if isinstance(critic[0], nn.Linear) else False
+    return Teacher(spec, chosen, Value(critic, card.value_mean, card.value_std) if fits else None)
+
+
+def read_card(folder: Path) -> TeacherCard:
+    """Read `teacher.json`.
+
+    Raises:
+        TeacherError: it is missing or not a teacher card.
+    """
+    path = folder / "teacher.json"
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise TeacherError(f"{path}: is too large to be a teacher card")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TeacherError(
+            f"{path}: cannot be read: {error.strerror or error}; train a teacher with 'kdnas teacher train'"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise TeacherError(f"{path}: is not text: {error}") from error
+    return validate_json(text, TeacherCard, where=str(path), error=TeacherError)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.stat().st_size > MAX_WEIGHT_BYTES:
+            raise TeacherError(f"{path}: is larger than {MAX_WEIGHT_BYTES:,} bytes; this is no teacher")
+        return load_file(path)
+    except OSError as error:
+        raise TeacherError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except SafetensorError as error:
+        raise TeacherError(f"{path}: is damaged ({error}); copy it again") from error
+
+
+def _sizes(network: nn.Sequential) -> tuple[int, ...]:
+    linears = [layer for layer in network if isinstance(layer, nn.Linear)]
+    return (linears[0].in_features, *(layer.out_features for layer in linears))
+
+
+def _rebuild(path: Path, name: str, sizes: tuple[int, ...], tensors: Mapping[str, Tensor]) -> nn.Sequential:
+    own = {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
+    with torch.device("meta"):  # shapes are compared before any memory is taken
+        network = make_mlp(sizes[0], sizes[1:-1], sizes[-1])
+    want = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    have = {key: tuple(tensor.shape) for key, tensor in own.items()}
+    if want != have:
+        raise TeacherError(f"{path}: the tensors of {name!r} are not those of the layer sizes {sizes} in teacher.json")
+    network.load_state_dict(own, assign=True)
+    return network

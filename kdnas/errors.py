@@ -48,5 +48,7 @@ def name_nearest(name: str, known: Iterable[str]) -> str:
     """Say which known name is meant: `"did you mean 'flops'? (known: bops, flops)"`."""
     names = sorted(known)
     listed = f"known: {', '.join(names)}" if names else "none is known"
-    close = get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}? ({listed})" if close else f"{listed}"
+    # Compared without case: `kib` means `KiB`, although not a letter of it is spelt so.
+    folded = {known_name.casefold(): known_name for known_name in names}
+    close = get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    return f"did you mean {folded[close[0]]!r}? ({listed})" if close else listed

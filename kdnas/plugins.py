@@ -41,10 +41,8 @@ def load(group: str, name: str) -> Any:
         raise PluginError(f"no plugin {name!r} in {group}: {name_nearest(name, found)}")
     try:
         return found[name].load()
-    except ImportError as error:
-        raise _missing(f"plugin {name!r} of {group}", error) from error
-    except AttributeError as error:
-        raise PluginError(f"plugin {name!r} of {group} points at nothing: {error}") from error
+    except Exception as error:  # somebody's package may raise anything while it is imported
+        raise explain_import(f"plugin {name!r} of {group}", error) from error
 
 
 def load_reference(reference: str, folder: Path | None = None) -> Any:
@@ -54,22 +52,44 @@ def load_reference(reference: str, folder: Path | None = None) -> Any:
         PluginError: the text is not `module:function`, the module cannot be imported, or it lacks the name.
     """
     module_name, colon, attribute = reference.partition(":")
-    if not (colon and module_name and attribute):
+    if not (colon and module_name and attribute) or module_name.startswith("."):
         raise PluginError(f"{reference!r} is not 'module:function'; write for example 'my_project.envs:make'")
-    if folder is not None and str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+    if folder is not None:
+        _search_first(folder.resolve(), module_name, reference)
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise _missing(f"{reference!r}", error) from error
+    except Exception as error:  # a user's module may raise anything while it is imported
+        raise explain_import(f"{reference!r}", error) from error
     if not hasattr(module, attribute):
         public = [name for name in vars(module) if not name.startswith("_")]
         raise PluginError(f"module {module_name!r} has no {attribute!r}: {name_nearest(attribute, public)}")
     return getattr(module, attribute)
 
 
-def _missing(what: str, error: ImportError) -> PluginError:
-    package = (error.name or "").partition(".")[0]
+def explain_import(what: str, error: Exception) -> PluginError:
+    """The sentence for an import that failed; names the extra of kdnas that would bring the missing package."""
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if package in _EXTRAS:
-        return PluginError(f"{what} needs the package {package!r}; install it with: pip install 'kdnas[{_EXTRAS[package]}]'")
-    return PluginError(f"{what} cannot be imported: {error}; install what it needs, or correct the name")
+        return PluginError(
+            f"{what} needs the package {package!r}; install it with: pip install 'kdnas[{_EXTRAS[package]}]'"
+        )
+    if isinstance(error, ImportError):
+        return PluginError(f"{what} cannot be imported: {error}; install what it needs, or correct the name")
+    if isinstance(error, AttributeError):
+        return PluginError(f"{what} cannot be imported: {error}; correct the name, or the module that it names")
+    return PluginError(f"{what} cannot be imported: {type(error).__name__}: {error}; correct the module that it names")
+
+
+def _search_first(folder: Path, module_name: str, reference: str) -> None:
+    """Put a folder before all others, unless a module of the same name is already there from elsewhere."""
+    top = module_name.partition(".")[0]
+    own = [path for path in (folder / f"{top}.py", folder / top / "__init__.py") if path.is_file()]
+    there = getattr(sys.modules.get(top), "__file__", None)
+    if own and top in sys.modules and (there is None or Path(there).resolve() not in own):
+        raise PluginError(
+            f"{reference!r}: {own[0]} cannot be imported, because a module {top!r} is already loaded from "
+            f"{there or 'Python itself'}; give the file another name"
+        )
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()  # the file may be younger than Python's memory of its folder

@@ -4,6 +4,7 @@ A quantity is `NUMBER[UNIT]`: `2ms`, `4KiB`, `2k`, `5%`. Units are case-sensitiv
 mistaken for mega: `ms` is milliseconds, `M` is a million.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -42,7 +43,8 @@ def parse_quantity(text: str, dimension: Dimension) -> Quantity:
     match = _QUANTITY.match(text)
     if match is None:
         raise BudgetError(f"{text.strip()!r} is not NUMBER[UNIT]; write for example {_example(dimension)}")
-    number, unit = float(match["number"]), match["unit"]
+    number = float(match["number"])
+    unit = match["unit"].replace("\N{GREEK SMALL LETTER MU}", "\N{MICRO SIGN}")  # two keyboards, one letter
     if unit == "%":
         return Quantity(value=number / 100, relative=True)
     if not unit:
@@ -56,19 +58,29 @@ def parse_quantity(text: str, dimension: Dimension) -> Quantity:
 
 
 def format_quantity(value: float, dimension: Dimension) -> str:
-    """Write a base-unit number for people: `0.0021, "time"` -> `2.1 ms`; `3712, "memory"` -> `3.62 KiB`."""
+    """Write a base-unit number for people: `0.0021, "time"` -> `2.1 ms`; `3712, "memory"` -> `3.625 KiB`."""
     if dimension == "ratio":
         return f"{100 * value:.3g} %"
-    scales: dict[str, list[tuple[float, str]]] = {
-        "time": [(1.0, " s"), (1e-3, " ms"), (1e-6, " us"), (1e-9, " ns")],
-        "memory": [(1024.0**3, " GiB"), (1024.0**2, " MiB"), (1024.0, " KiB"), (1.0, " B")],
-        "count": [(1e9, " G"), (1e6, " M"), (1e4, " k"), (1.0, "")],
-    }
-    for size, unit in scales[dimension]:
-        if abs(value) >= size:
-            # 1e4 is where counts become thousands, so that 1,128 MACs stay readable to the last one.
-            return f"{value / (1e3 if unit == ' k' else size):.4g}{unit}"
-    return f"{value:.3g}{scales[dimension][-1][1]}"
+    scales = _SCALES[dimension]
+    base_unit = {"time": " s", "memory": " B", "count": ""}[dimension]
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}{base_unit}"
+    for size, smallest, unit in scales:
+        # Compared as it will be printed, so that 0.99999 ms is written 1 ms and not 1000 us.
+        number = f"{value / size:.4g}"
+        if abs(float(number)) >= smallest:
+            return f"{number}{unit}"
+    size, _, unit = scales[-1]
+    return f"{value / size:.3g}{unit}"
+
+
+_SCALES: dict[Dimension, list[tuple[float, float, str]]] = {
+    "time": [(1.0, 1, " s"), (1e-3, 1, " ms"), (1e-6, 1, " us"), (1e-9, 1, " ns")],
+    "memory": [(1024.0**3, 1, " GiB"), (1024.0**2, 1, " MiB"), (1024.0, 1, " KiB"), (1.0, 1, " B")],
+    # Counts become thousands only at ten of them, so that 1,128 MACs stay readable to the last one.
+    "count": [(1e9, 1, " G"), (1e6, 1, " M"), (1e3, 10, " k"), (1.0, 1, "")],
+}
+"""Dimension -> (size of one unit in base units, smallest number written in it, unit), from large to small."""
 
 
 def _example(dimension: Dimension) -> str:

@@ -6,6 +6,7 @@ An unscoped constraint holds for each agent, `GROUP.` for each agent of that gro
 A percentage is relative to the teacher's actor of the same agent (for `team.`: to the teacher's team sum).
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,10 +19,11 @@ from kdnas.units import parse_quantity
 TEAM = "team"
 
 _CONSTRAINT = re.compile(
-    r"^\s*(?:(?P<scope>[^.<=>\s]+)\s*\.\s*)?(?P<metric>[A-Za-z_]+)\s*(?P<relation><=|<|>=|>|==|=)\s*(?P<limit>.+?)\s*$"
+    r"^\s*(?:(?P<scope>[^<=>]*[^<=>.\s])\s*\.\s*)?(?P<metric>[A-Za-z_]+)\s*(?P<relation><=|<|>=|>|==|=)\s*(?P<limit>.*?)\s*$"
 )
-_STRICT_MARGIN = 1e-12
-"""Violation of a `<` that is met with equality: positive, and smaller than any difference between two costs."""
+_EQUAL = 1e-12
+"""Value and limit closer than this share are equal: wider than the rounding of `7%` x 100, narrower than the difference
+of any two costs. It is also the violation of a `<` that is met with equality."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,22 +50,36 @@ class Constraint:
         return f"{scope}{self.metric.name}{'<' if self.strict else '<='}{limit}{unit}"
 
     def violation(self, value: float, limit: float) -> float:
-        """How far a value is beyond an absolute limit, as a share of it; `<` is strict."""
+        """How far a value is beyond an absolute limit, as a share of it; `<` is strict, and NaN breaks every limit."""
         excess = value / limit - 1.0
-        return max(excess, _STRICT_MARGIN) if self.strict and value >= limit else excess
+        if math.isnan(excess):
+            return math.inf
+        if abs(excess) < _EQUAL:
+            return _EQUAL if self.strict else 0.0
+        return excess
 
     def readings(self, cost: TeamCost, teacher: TeamCost) -> dict[str, tuple[float, float]]:
-        """What the constraint compares: name of the place -> (value, absolute limit)."""
+        """What the constraint compares: name of the place -> (value, absolute limit).
+
+        Raises:
+            BudgetError: a percentage of a teacher that has none of it.
+        """
         places: dict[str, tuple[Cost, Cost]]
         if self.scope == TEAM:
             places = {TEAM: (cost.team, teacher.team)}
         else:
             groups = cost.agents if self.scope is None else [self.scope]
             places = {group: (cost.agents[group], teacher.agents[group]) for group in groups}
-        return {
-            place: (self.metric.read(own), self.limit * (self.metric.read(base) if self.relative else 1.0))
-            for place, (own, base) in places.items()
-        }
+        readings = {}
+        for place, (own, base) in places.items():
+            reference = self.metric.read(base) if self.relative else 1.0
+            if reference == 0:
+                raise BudgetError(
+                    f"budget {self.text!r}: the teacher's {self.metric.name} of {place!r} is 0, and a share of it says "
+                    "nothing; give an absolute limit"
+                )
+            readings[place] = (self.metric.read(own), self.limit * reference)
+        return readings
 
     def worst_violation(self, cost: TeamCost, teacher: TeamCost) -> float:
         """The largest violation over the agents that the constraint speaks of."""
@@ -120,27 +136,29 @@ def parse_constraint(text: str) -> Constraint:
     shown = text.strip()
     match = _CONSTRAINT.match(text)
     if match is None:
-        last = shown.rpartition(".")[2]
+        last = shown.rpartition(".")[2].strip()
         if last in METRICS:
             raise BudgetError(
                 f"budget {shown!r} has no limit; a shell takes '<' for a redirection, so quote it: "
-                f"--budget \"{shown}<{_EXAMPLES[last]}\""
+                f'--budget "{shown}<{_EXAMPLES[last]}"'
             )
-        raise BudgetError(f"budget {shown!r} is not [SCOPE.]METRIC<NUMBER[UNIT]; write for example \"latency<2ms\"")
-    name, relation = match["metric"], match["relation"]
+        raise BudgetError(f'budget {shown!r} is not [SCOPE.]METRIC<NUMBER[UNIT]; write for example "latency<2ms"')
+    name, relation, limit = match["metric"], match["relation"], match["limit"]
     if name not in METRICS:
         raise BudgetError(f"budget {shown!r}: unknown metric {name!r}: {name_nearest(name, METRICS)}")
     if relation not in ("<", "<="):
         raise BudgetError(f"budget {shown!r}: {relation!r} is not a limit; a budget is an upper bound, '<' or '<='")
     metric = METRICS[name]
+    if not limit:
+        raise BudgetError(f'budget {shown!r} has no limit; write for example "{shown}{_EXAMPLES[name]}"')
     try:
-        quantity = parse_quantity(match["limit"], metric.dimension)
+        quantity = parse_quantity(limit, metric.dimension)
     except BudgetError as error:
         raise BudgetError(f"budget {shown!r}: {error}") from error
-    if not 0 < quantity.value < float("inf"):
-        raise BudgetError(f"budget {shown!r}: the limit must be positive, but got {match['limit']}")
+    if not 0 < quantity.value < math.inf:
+        raise BudgetError(f"budget {shown!r}: the limit must be positive and finite, but got {limit}")
     return Constraint(
-        scope=match["scope"],
+        scope=match["scope"].strip() if match["scope"] else None,
         metric=metric,
         strict=relation == "<",
         limit=quantity.value,

@@ -7,9 +7,13 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0.0)]
+# Numbers are strict: pydantic would read `true` as 1 and "no" as false.
+Share = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+CountOrZero = Annotated[int, Field(ge=0, strict=True)]
+Positive = Annotated[float, Field(gt=0.0, strict=True)]
+NonNegative = Annotated[float, Field(ge=0.0, strict=True)]
+Switch = Annotated[bool, Field(strict=True)]
 
 
 class Strict(BaseModel):
@@ -45,10 +49,10 @@ class EnvTable(Strict):
 class TrainTable(Strict):
     """`[teacher.train]`: MAPPO (Yu et al. 2022, arXiv 2103.01955), stage 1 of the method."""
 
-    seed: int = 0
+    seed: CountOrZero = 0
     hidden: tuple[Count, ...] = (256, 256)
     """Widths of every actor and of the critic; 256x256 is BenchMARL's default."""
-    share_actors: bool = True
+    share_actors: Switch = True
     """Groups with equal spaces share one actor."""
     cycles: Count = 1
     """The learning rate is restarted so many times, with entropy falling from cycle to cycle."""
@@ -63,7 +67,7 @@ class TrainTable(Strict):
     clip: Positive = 0.2
     learning_rate: Positive = 1e-3
     learning_rate_end: Positive = 1e-5
-    entropy: tuple[float, ...] = (0.01,)
+    entropy: tuple[NonNegative, ...] = (0.01,)
     """Entropy bonus at the start of each cycle (the last value is kept); it falls linearly to 0."""
     max_grad_norm: Positive = 10.0
 
@@ -96,9 +100,9 @@ class DistillTable(Strict):
     """Teacher episodes recorded once, before everything else."""
     ancestor_steps: Count = 8000
     """Distilling a dense base from scratch."""
-    recovery_steps: Annotated[int, Field(ge=0)] = 12000
+    recovery_steps: CountOrZero = 12000
     """Float steps after pruning."""
-    qat_steps: Annotated[int, Field(ge=0)] = 600
+    qat_steps: CountOrZero = 600
     """Quantization-aware steps after recovery."""
     batch: Count = 1024
     learning_rate: Positive = 3e-3
@@ -106,13 +110,13 @@ class DistillTable(Strict):
     qat_learning_rate: Positive = 1e-3
     temperature: Positive = 1.0
     """tau of the KL: tau^2 KL(softmax(z_T/tau) || softmax(z_S/tau))."""
-    on_policy_every: Annotated[int, Field(ge=0)] = 1000
+    on_policy_every: CountOrZero = 1000
     """Steps between two batches of on-policy episodes (DAgger, Ross et al. 2011); 0 switches it off."""
     on_policy_episodes: Count = 256
     """Episodes of each such batch."""
     memory_rows: Count = 400_000
     """Observations kept for training; the oldest on-policy ones make room."""
-    normalise: bool = False
+    normalise: Switch = False
     """Shift and scale each observation feature by its mean and deviation in the demonstrations (priced: 2 numbers and
     one multiply-accumulate a feature)."""
 
@@ -126,7 +130,7 @@ class EvaluationTable(Strict):
     """Played by the front at the end, on the real environment; nothing is ever chosen on them."""
     copies: Count = 256
     """Environments stepped together."""
-    processes: Annotated[int, Field(ge=0)] = 0
+    processes: CountOrZero = 0
     """Processes that step the copies when no worker trains; 0 chooses by measuring."""
 
 
@@ -135,9 +139,9 @@ class SearchTable(Strict):
 
     trials: Count = 60
     """Candidates in total, rejected ones counted."""
-    seed: int = 0
+    seed: CountOrZero = 0
     """Every random number of the study derives from it."""
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: CountOrZero = 0
     """Processes that train and play; 0 takes one for each core."""
 
 

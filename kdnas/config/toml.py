@@ -1,8 +1,10 @@
 """Strict reading of TOML files: every complaint names file, table, key and the nearest known key."""
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -27,7 +29,7 @@ def read_toml(path: Path, model: type[Model]) -> Model:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # bytes that are no text, nesting or numbers beyond Python's limits
         raise ConfigError(f"{path}: is not TOML: {error}") from error
     return validate(tables, model, where=str(path))
 
@@ -56,40 +58,105 @@ def validate_json(text: str, model: type[Model], *, where: str, error: type[Kdna
         raise error(_complaints(refused, model, where)) from refused
 
 
+_WORDING = {
+    "bool_type": "must be true or false",
+    "dict_type": "must be a table",
+    "float_type": "must be a number",
+    "int_type": "must be a whole number",
+    "missing": "is missing",
+    "model_type": "must be a table",
+    "string_type": "must be text, in quotes",
+    "tuple_type": "must be a list, in [ ]",
+}
+"""TOML's words where pydantic's own are Python's."""
+
+_Step = tuple[str | int, Any]
+"""A key or index, and the annotation of what stands there (None where it is unknown)."""
+
+
 def _complaints(error: ValidationError, model: type[BaseModel], where: str) -> str:
-    return "\n".join(dict.fromkeys(_complaint(detail, model, where) for detail in error.errors()))
+    details = [(_walk(model, detail["loc"]), detail) for detail in error.errors()]
+    paths = [_path(steps) for steps, _ in details]
+    messages: dict[str, list[str]] = {}
+    given: dict[str, str] = {}
+    for (steps, detail), path in zip(details, paths, strict=True):
+        deeper = any(len(other) > len(path) and other[: len(path)] == path for other in paths)
+        if deeper and detail["type"] in (*_WORDING, "too_short"):
+            # Said again from above: the list that its refused item left too short, the type that a union also allows.
+            continue
+        place = f"{where}: {_place(steps)}" if steps else where
+        messages.setdefault(place, []).append(_message(model, steps, detail))
+        given[place] = _given(detail)
+    return "\n".join(f"{place}: {' or '.join(dict.fromkeys(said))}{given[place]}" for place, said in messages.items())
 
 
-def _complaint(detail: ErrorDetails, model: type[BaseModel], where: str) -> str:
-    location = [str(part) for part in detail["loc"]]
-    table, key = ".".join(location[:-1]), location[-1] if location else ""
-    place = f"{where}: [{table}] {key}" if table else f"{where}: {key}" if key else where
+def _message(model: type[BaseModel], steps: list[_Step], detail: ErrorDetails) -> str:
     if detail["type"] == "extra_forbidden":
-        return f"{place}: unknown key; {name_nearest(key, _known_keys(model, location[:-1]))}"
-    if detail["type"] == "missing":
-        return f"{place}: is missing"
-    message = detail["msg"].removeprefix("Value error, ")
-    shown = detail.get("input")
-    given = "" if isinstance(shown, dict | list) or shown is None else f", but got {shown!r}"
-    return f"{place}: {message[:1].lower()}{message[1:]}{given}"
+        table = steps[-2][1] if len(steps) > 1 else model
+        return f"unknown key; {name_nearest(str(steps[-1][0]), getattr(table, 'model_fields', ()))}"
+    words = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    words = words.replace("Tuple should have", "must have").replace(" after validation", "")
+    return _WORDING.get(detail["type"], words[:1].lower() + words[1:])
 
 
-def _known_keys(model: type[BaseModel], tables: list[str]) -> list[str]:
-    """The keys of the table that a path of tables leads to."""
-    for table in tables:
-        field = model.model_fields.get(table)
-        inner = _inner_model(field.annotation) if field is not None else None
-        if inner is None:
-            return []
-        model = inner
-    return list(model.model_fields)
+def _given(detail: ErrorDetails) -> str:
+    """The value that was refused, unless the sentence holds it or it would not fit into one."""
+    value = detail["input"]
+    if detail["type"] in ("extra_forbidden", "value_error") or value is None or isinstance(value, dict | list | tuple):
+        return ""
+    shown = repr(value)
+    return f", but got {shown if len(shown) <= 80 else shown[:77] + '...'}"
 
 
-def _inner_model(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        inner = _inner_model(argument)
-        if inner is not None:
-            return inner
-    return None
+def _place(steps: list[_Step]) -> str:
+    """`[groups.default.bases[0]] prune[1]`, or the table alone when all of it is meant; indices count from 0."""
+    path = _path(steps)
+    if hasattr(steps[-1][1], "model_fields"):
+        return f"[{_dotted(path)}]"
+    last = max(index for index, part in enumerate(path) if isinstance(part, str))
+    table = _dotted(path[:last])
+    return f"[{table}] {_dotted(path[last:])}" if table else _dotted(path[last:])
+
+
+def _dotted(path: Sequence[str | int]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+
+
+def _path(steps: list[_Step]) -> list[str | int]:
+    return [part for part, _ in steps]
+
+
+def _walk(model: type[BaseModel], location: Sequence[str | int]) -> list[_Step]:
+    """Follow pydantic's location through the annotations; the names that it gives to members of a union are no keys."""
+    steps: list[_Step] = []
+    here: Any = model
+    for part in location:
+        members = _members(here)
+        if len(members) > 1:
+            here = next((member for member in members if str(part).partition("[")[0] == _name(member)), None)
+            continue
+        here = _inside(members[0], part)
+        steps.append((part, _members(here)[0] if len(_members(here)) == 1 else here))
+    return steps
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The types that an annotation allows, None and `Annotated` taken off."""
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [member for member in get_args(annotation) if member is not NoneType]
+    return [annotation]
+
+
+def _name(annotation: Any) -> str:
+    return getattr(get_origin(annotation) or annotation, "__name__", "")
+
+
+def _inside(annotation: Any, part: str | int) -> Any:
+    fields = getattr(annotation, "model_fields", None)
+    if fields is not None:
+        return fields[part].annotation if part in fields else None
+    if get_origin(annotation) is dict:
+        return get_args(annotation)[1]
+    return get_args(annotation)[0] if get_origin(annotation) in (list, tuple) else None

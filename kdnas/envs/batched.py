@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from kdnas.policies.arrays import Bools, Floats, Ints
 from kdnas.envs.spec import AgentSpec
+from kdnas.policies.arrays import Bools, Floats, Ints
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,14 +1,27 @@
 """A batch made of B copies of a PettingZoo parallel environment, stepped one after the other in this process."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from kdnas.policies.arrays import Bools, Floats, Ints
 from kdnas.envs.batched import BatchedStep
+from kdnas.envs.blame import blame
 from kdnas.envs.spec import AgentSpec
 from kdnas.errors import EnvError
+from kdnas.policies.arrays import Bools, Floats, Ints
+
+
+class _Shown(NamedTuple):
+    """What one copy answered to a reset or a step."""
+
+    observations: Mapping[str, Any]
+    rewards: Mapping[str, float]
+    infos: Mapping[str, Any]
+    alive: frozenset[str]
+    """Agents whose next action counts."""
+    acted: frozenset[str]
+    """Agents that were alive before, and so are rewarded."""
 
 
 class Copies:
@@ -16,96 +29,161 @@ class Copies:
 
     Action masks are taken from where PettingZoo environments put them: `observation["action_mask"]` or
     `info["action_mask"]`. The state is `env.state()` where the environment has one, else all observations in a row.
-    Copies are made on demand and reused.
+    An agent is alive while it is in `env.agents` and was neither terminated nor truncated; one that has left does not
+    come back in the same episode. Copies are made on demand and reused; `first` is a copy that is already made.
+
+    Raises:
+        EnvError: no parallel environment, actions that are not Discrete from 0, or anything the environment raises.
     """
 
-    def __init__(self, name: str, make: Callable[[], Any]) -> None:
+    def __init__(self, name: str, make: Callable[[], Any], *, first: Any = None) -> None:
         self.name = name
         self._make = make
-        self._envs = [make()]
+        self._envs = [self._new() if first is None else first]
         first = self._envs[0]
-        if not hasattr(first, "possible_agents"):
-            raise EnvError(f"environment {name!r} is no PettingZoo parallel environment: it has no 'possible_agents'")
-        observations, infos = first.reset(seed=0)
-        self.agents: dict[str, AgentSpec] = {
-            agent: _agent_spec(name, first, agent, observations.get(agent), infos.get(agent, {}))
-            for agent in first.possible_agents
-        }
-        self._has_state = _has_state(first)
+        _check_parallel(name, first)
+        with blame(f"environment {name!r} failed in reset(seed=0)"):
+            observations, infos = first.reset(seed=0)
+            self.agents: Mapping[str, AgentSpec] = {
+                agent: _agent_spec(name, first, agent, observations.get(agent), infos.get(agent, {}))
+                for agent in first.possible_agents
+            }
+        self._has_state = self._finds_state(first)
         flat = sum(spec.observation_size for spec in self.agents.values())
         self.state_size = int(np.asarray(first.state()).size) if self._has_state else flat
-        self._running: list[Any] = []
+        self._alive: list[frozenset[str]] = []
+        self._state: Floats = np.zeros((0, self.state_size), np.float32)
 
     def reset(self, seeds: Sequence[int]) -> BatchedStep:
         while len(self._envs) < len(seeds):
-            self._envs.append(self._make())
-        self._running = self._envs[: len(seeds)]
-        shown = [env.reset(seed=int(seed)) for env, seed in zip(self._running, seeds, strict=True)]
-        return self._gather([(observations, {}, infos) for observations, infos in shown])
+            self._envs.append(self._new())
+        self._alive = [frozenset()] * len(seeds)
+        self._state = np.zeros((len(seeds), self.state_size), np.float32)
+        shown: list[_Shown | None] = []
+        for env, seed in zip(self._envs, seeds, strict=False):
+            with blame(f"environment {self.name!r} failed in reset(seed={int(seed)})"):
+                observations, infos = env.reset(seed=int(seed))
+            shown.append(_Shown(observations, {}, infos, alive=frozenset(env.agents), acted=frozenset()))
+        return self._gather(shown)
 
     def step(self, actions: Mapping[str, Ints]) -> BatchedStep:
-        shown: list[tuple[Mapping[str, Any], Mapping[str, float], Mapping[str, Any]]] = []
-        for copy, env in enumerate(self._running):
-            if not env.agents:
-                shown.append(({}, {}, {}))
+        shown: list[_Shown | None] = []
+        for copy, acting in enumerate(self._alive):
+            if not acting:  # over: PettingZoo forbids stepping on
+                shown.append(None)
                 continue
-            observations, rewards, _, _, infos = env.step({agent: int(actions[agent][copy]) for agent in env.agents})
-            shown.append((observations, rewards, infos))
+            env = self._envs[copy]
+            with blame(f"environment {self.name!r} failed in step()"):
+                observations, rewards, terminated, truncated, infos = env.step(
+                    {agent: int(actions[agent][copy]) for agent in env.agents if agent in acting}
+                )
+                # Some environments keep agents that are done in their list; their next action would not count.
+                alive = frozenset(a for a in env.agents if not (terminated.get(a, False) or truncated.get(a, False)))
+            shown.append(_Shown(observations, rewards, infos, alive=alive & acting, acted=acting))
         return self._gather(shown)
 
     def close(self) -> None:
         for env in self._envs:
             env.close()
-        self._envs, self._running = [], []
+        self._envs, self._alive = [], []
 
-    def _gather(self, shown: Sequence[tuple[Mapping[str, Any], Mapping[str, float], Mapping[str, Any]]]) -> BatchedStep:
+    def _new(self) -> Any:
+        with blame(f"environment {self.name!r} cannot be made"):
+            return self._make()
+
+    def _gather(self, shown: Sequence[_Shown | None]) -> BatchedStep:
         batch = len(shown)
-        observations: dict[str, Floats] = {}
-        masks: dict[str, Bools] = {}
-        alive: dict[str, Bools] = {}
-        rewards: dict[str, Floats] = {}
-        for agent, spec in self.agents.items():
-            observations[agent] = np.zeros((batch, spec.observation_size), np.float32)
-            alive[agent] = np.array([agent in env.agents for env in self._running], np.bool_)
-            rewards[agent] = np.array([row[1].get(agent, 0.0) for row in shown], np.float32)
-            if spec.masked:
-                masks[agent] = np.ones((batch, spec.action_count), np.bool_)
-            for copy, (seen, _, infos) in enumerate(shown):
-                if not alive[agent][copy]:
-                    continue
-                vector, mask = _split(seen[agent], infos.get(agent, {}))
-                observations[agent][copy] = vector
-                if spec.masked and mask is not None:
-                    masks[agent][copy] = mask
-        return BatchedStep(
-            observations=observations, masks=masks, alive=alive, rewards=rewards, state=self._states(observations)
-        )
+        specs = self.agents.items()
+        seen: dict[str, Floats] = {a: np.zeros((batch, spec.observation_size), np.float32) for a, spec in specs}
+        masks: dict[str, Bools] = {a: np.ones((batch, spec.action_count), np.bool_) for a, spec in specs if spec.masked}
+        alive: dict[str, Bools] = {a: np.zeros(batch, np.bool_) for a in self.agents}
+        rewards: dict[str, Floats] = {a: np.zeros(batch, np.float32) for a in self.agents}
+        for copy, answer in enumerate(shown):
+            self._alive[copy] = frozenset() if answer is None else answer.alive
+            if answer is None:
+                continue
+            with blame(f"environment {self.name!r} shows what cannot be read"):
+                for agent in self.agents:
+                    self._read(agent, answer, seen[agent][copy], masks[agent][copy] if agent in masks else None)
+                    alive[agent][copy] = agent in answer.alive
+                    rewards[agent][copy] = answer.rewards.get(agent, 0.0) if agent in answer.acted else 0.0
+                self._state[copy] = self._state_of(copy, seen)
+        # The state keeps what leaving agents saw last: a critic may ask for the value of where the episode was cut.
+        for agent, rows in seen.items():
+            rows[~alive[agent]] = 0.0
+        return BatchedStep(observations=seen, masks=masks, alive=alive, rewards=rewards, state=self._state.copy())
 
-    def _states(self, observations: Mapping[str, Floats]) -> Floats:
+    def _read(self, agent: str, answer: _Shown, seen: Floats, mask: Bools | None) -> None:
+        """Write one agent's observation into `seen` (O,) and its legal actions into `mask` (N,)."""
+        where = f"environment {self.name!r}: agent {agent!r}"
+        if agent not in answer.observations:
+            if agent in answer.alive:
+                raise EnvError(f"{where} is in env.agents but has no observation")
+            return
+        vector, legal = _split(answer.observations[agent], answer.infos.get(agent, {}))
+        if vector.size != seen.size:
+            raise EnvError(f"{where} shows {vector.size} features; after reset(seed=0) it showed {seen.size}")
+        seen[:] = vector
+        if mask is None or legal is None or agent not in answer.alive:
+            return
+        if np.size(legal) != mask.size:
+            raise EnvError(f"{where} sends an action mask of {np.size(legal)} entries for {mask.size} actions")
+        mask[:] = np.reshape(legal, -1).astype(np.bool_)
+        if not mask.any():
+            raise EnvError(f"{where} sends an action mask without a legal action; an agent that is done must leave")
+
+    def _state_of(self, copy: int, seen: Mapping[str, Floats]) -> Floats:
+        """The state (S,) of one copy."""
         if not self._has_state:
-            return np.concatenate([observations[agent] for agent in self.agents], axis=1)
-        rows = [np.asarray(env.state(), np.float32).reshape(-1) for env in self._running]
-        return np.stack(rows)
+            return np.concatenate([rows[copy] for rows in seen.values()])
+        state: Floats = np.asarray(self._envs[copy].state(), np.float32).reshape(-1)
+        if state.size != self.state_size:
+            raise EnvError(
+                f"environment {self.name!r}: state() has {state.size} values; after reset(seed=0) it had "
+                f"{self.state_size}. Give it one length, also when agents leave, or no state() at all"
+            )
+        return state
+
+    def _finds_state(self, env: Any) -> bool:
+        if not callable(getattr(env, "state", None)):
+            return False
+        try:
+            with blame(f"environment {self.name!r} failed in state()"):
+                env.state()
+        except EnvError as error:
+            if isinstance(error.__cause__, NotImplementedError | AttributeError):  # PettingZoo's way to have none
+                return False
+            raise
+        return True
 
 
-def _split(observation: Any, info: Mapping[str, Any]) -> tuple[Any, Any]:
+def _split(observation: Any, info: Any) -> tuple[Floats, Any]:
     """An agent's observation as (flat vector, action mask or None)."""
     mask = info.get("action_mask") if isinstance(info, Mapping) else None
     if isinstance(observation, Mapping):
+        if "observation" not in observation:
+            raise EnvError(
+                f"an observation is a table with the keys {', '.join(map(repr, observation))}; kdnas reads an array, "
+                "or a table with 'observation' and 'action_mask'; concatenate the others into 'observation'"
+            )
         mask = observation.get("action_mask", mask)
         observation = observation["observation"]
     return np.asarray(observation, np.float32).reshape(-1), mask
 
 
-def _has_state(env: Any) -> bool:
-    try:
-        env.state()
-    except (NotImplementedError, AttributeError):
-        return False
-    return True
+def _check_parallel(name: str, env: Any) -> None:
+    if hasattr(env, "agent_iter"):
+        raise EnvError(
+            f"environment {name!r} lets agents act in turn (PettingZoo's AEC API); kdnas needs the parallel one: "
+            "return its parallel_env(), or pettingzoo.utils.aec_to_parallel(env)"
+        )
+    if not hasattr(env, "possible_agents"):
+        raise EnvError(
+            f"environment {name!r} is no PettingZoo parallel environment: {type(env).__name__} has no 'possible_agents'"
+        )
 
 
-def _agent_spec(name: str, env: Any, agent: str, observation: Any, info: Mapping[str, Any]) -> AgentSpec:
+def _agent_spec(name: str, env: Any, agent: str, observation: Any, info: Any) -> AgentSpec:
     action_space = env.action_space(agent)
     kind = type(action_space).__name__
     if kind != "Discrete":

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from kdnas.policies.arrays import Floats, Ints
 from kdnas.envs.batched import BatchedStep
 from kdnas.envs.spec import AgentSpec
+from kdnas.policies.arrays import Floats, Ints
 
 Doubles = NDArray[np.float64]
 
@@ -29,9 +29,8 @@ class SpreadTwin:
     def __init__(self, *, N: int = 3, max_cycles: int = 25, local_ratio: float = 0.5) -> None:  # noqa: N803 (mpe2's name)
         self.name = "mpe/simple_spread"
         observation_size = 4 + 2 * N + 4 * (N - 1)
-        self.agents = {
-            f"agent_{i}": AgentSpec(observation_size=observation_size, action_count=5) for i in range(N)
-        }
+        spaces = AgentSpec(observation_size=observation_size, action_count=5)
+        self.agents: Mapping[str, AgentSpec] = {f"agent_{i}": spaces for i in range(N)}
         self.state_size = N * observation_size
         self._count, self._max_cycles, self._local_ratio = N, max_cycles, local_ratio
         self._others = np.array([[j for j in range(N) if j != i] for i in range(N)], np.int64).reshape(N, N - 1)
@@ -46,6 +45,8 @@ class SpreadTwin:
         return self._show(np.zeros((len(seeds), count)))
 
     def step(self, actions: Mapping[str, Ints]) -> BatchedStep:
+        if self._steps >= self._max_cycles:  # over: nothing moves any more
+            return self._show(np.zeros(self._position.shape[:2]))
         force = FORCES[np.stack([actions[agent] for agent in self.agents], axis=1)]
         gap, distance = self._pair_gaps()
         penetration = np.logaddexp(0, -(distance - 0.3) / CONTACT_MARGIN) * CONTACT_MARGIN
@@ -68,7 +69,9 @@ class SpreadTwin:
 
     def _rewards(self) -> Doubles:
         to_landmark = self._landmark[:, :, None] - self._position[:, None]
-        covered = -np.sqrt((to_landmark**2).sum(-1)).min(2).sum(1)
+        nearest = np.sqrt((to_landmark**2).sum(-1)).min(2)
+        # One after the other, as mpe2 adds; `sum` adds in pairs from eight landmarks on and differs in the last bit.
+        covered = -nearest.cumsum(1)[:, -1]
         collided = self._pair_gaps()[1] < 0.3
         local = np.zeros(self._position.shape[:2])
         for pair, (i, j) in enumerate(zip(self._first, self._second, strict=True)):
@@ -83,7 +86,8 @@ class SpreadTwin:
         others = (self._position[:, self._others] - self._position[:, :, None]).reshape(batch, count, -1)
         silence = np.zeros((batch, count, 2 * (count - 1)))
         seen = np.concatenate([self._velocity, self._position, landmarks, others, silence], -1).astype(np.float32)
-        return _team_step(list(self.agents), [seen[:, i] for i in range(count)], rewards, self._steps < self._max_cycles)
+        alive = self._steps < self._max_cycles
+        return _team_step(list(self.agents), [seen[:, i] for i in range(count)], rewards, alive)
 
 
 class SpeakerListenerTwin:
@@ -93,7 +97,7 @@ class SpeakerListenerTwin:
 
     def __init__(self, *, max_cycles: int = 25) -> None:
         self.name = "mpe/simple_speaker_listener"
-        self.agents = {
+        self.agents: Mapping[str, AgentSpec] = {
             "speaker_0": AgentSpec(observation_size=3, action_count=3),
             "listener_0": AgentSpec(observation_size=11, action_count=5),
         }
@@ -112,6 +116,8 @@ class SpeakerListenerTwin:
         return self._show(np.zeros((len(generators), 2)))
 
     def step(self, actions: Mapping[str, Ints]) -> BatchedStep:
+        if self._steps >= self._max_cycles:
+            return self._show(np.zeros((len(self._goal), 2)))
         self._position = self._position + self._velocity * DT_S
         self._velocity = self._velocity * (1 - DAMPING) + FORCES[actions["listener_0"]] * DT_S
         self._message = np.eye(3)[actions["speaker_0"]]

@@ -45,9 +45,7 @@ class EnvSpec:
         return {group: len(agents) for group, agents in self.groups.items()}
 
 
-def make_groups(
-    rule: str | Mapping[str, Sequence[str]], agents: Mapping[str, AgentSpec]
-) -> dict[str, tuple[str, ...]]:
+def make_groups(rule: str | Mapping[str, Sequence[str]], agents: Mapping[str, AgentSpec]) -> dict[str, tuple[str, ...]]:
     """Read the group map of a study: `"per-agent"`, `"by-kind"` (equal spaces), or a table group -> agents.
 
     Raises:
@@ -76,7 +74,9 @@ def _by_kind(agents: Mapping[str, AgentSpec]) -> dict[str, tuple[str, ...]]:
     groups: dict[str, tuple[str, ...]] = {}
     for members in kinds.values():
         stem = _stem(members) if len(members) > 1 else members[0]
-        groups[stem if stem not in groups and stem != RESERVED_GROUP else members[0]] = tuple(members)
+        # An agent's name is kept for its own group, so that the fallback is never taken.
+        taken = stem in groups or stem == RESERVED_GROUP or (stem in agents and stem not in members)
+        groups[members[0] if taken else stem] = tuple(members)
     return groups
 
 

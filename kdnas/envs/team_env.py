@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdnas.policies.arrays import Bools, Floats, Ints
 from kdnas.envs.batched import BatchedEnv, BatchedStep
 from kdnas.envs.spec import EnvSpec
+from kdnas.policies.arrays import Bools, Floats, Ints
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,29 +1,69 @@
 """`SearchSpace`: the declared set of candidates, per agent group."""
 
 import hashlib
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Annotated, Any, Protocol, Self
+from typing import Annotated, Any, Protocol
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field
 
 from kdnas.config.study import Strict
 from kdnas.errors import ConfigError, name_nearest
-from kdnas.spaces.spec import FLOAT_BITS, Bits, StudentSpec
+from kdnas.spaces.spec import Bits, StudentSpec
 
 MAX_SPECS = 20_000
-"""Realised specs of one group; beyond it pre-flight could not list them all."""
+"""Choices of one group; beyond it pre-flight could not list them all."""
+
+_BITS = re.compile(r"w([0-9]+)a([0-9]+)i([0-9]+)")
+
+
+def parse_bits(text: str) -> Bits:
+    """Read `float` or `w4a8i8`.
+
+    Raises:
+        ConfigError: anything else, or widths outside 2 to 8.
+    """
+    if text == "float":
+        return Bits()
+    match = _BITS.fullmatch(text)
+    if match is None:
+        raise ConfigError(f"bits {text!r}: write 'float' or for example 'w4a8i8' (weights, activations, inputs)")
+    weight, activation, inputs = (int(width) for width in match.groups())
+    return Bits(input=inputs, weight=weight, activation=activation)
+
+
+def _readable(text: str) -> str:
+    try:
+        parse_bits(text)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+def _distinct(choices: tuple[Any, ...]) -> tuple[Any, ...]:
+    # Optuna records the choice by its place in the list, so a value in two places would be two parameters.
+    twice = [choice for index, choice in enumerate(choices) if choice in choices[:index]]
+    if twice:
+        raise ValueError(f"each choice must stand once, but {twice[0]!r} stands twice")
+    return choices
+
+
+Width = Annotated[int, Field(ge=1, le=4096, strict=True)]
+Ratio = Annotated[float, Field(ge=0.0, lt=1.0, strict=True)]
+Format = Annotated[str, AfterValidator(_readable)]
 
 
 class BaseTable(Strict):
     """`[[groups.NAME.bases]]`: a dense network from which candidates are pruned."""
 
     family: str = "mlp"
-    hidden: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1, max_length=8)]
+    hidden: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)]
     """Widths of its hidden layers; their number is the depth."""
-    prune: Annotated[tuple[Annotated[float, Field(ge=0.0, lt=1.0)], ...], Field(min_length=1)]
+    prune: Annotated[tuple[Ratio, ...], Field(min_length=1), AfterValidator(_distinct)]
     """Pruning ratios to choose from, for each hidden layer on its own: the share of units that is removed."""
 
 
@@ -31,14 +71,8 @@ class GroupTable(Strict):
     """`[groups.NAME]`: the choices of one agent group; `default` is for groups without a table of their own."""
 
     bases: Annotated[tuple[BaseTable, ...], Field(min_length=1)]
-    bits: Annotated[tuple[str, ...], Field(min_length=1)] = ("float",)
+    bits: Annotated[tuple[Format, ...], Field(min_length=1), AfterValidator(_distinct)] = ("float",)
     """Number formats: `float`, or `wWaAiI` with the bits of weights, activations and inputs, for example `w4a8i8`."""
-
-    @model_validator(mode="after")
-    def _readable(self) -> Self:
-        for text in self.bits:
-            parse_bits(text)
-        return self
 
 
 class SpaceConfig(Strict):
@@ -55,25 +89,10 @@ class Suggests(Protocol):
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...
 
 
-def parse_bits(text: str) -> Bits:
-    """Read `float` or `w4a8i8`.
-
-    Raises:
-        ConfigError: anything else, or widths outside 2 to 8.
-    """
-    if text == "float":
-        return Bits()
-    try:
-        weight, rest = text.removeprefix("w").split("a")
-        activation, inputs = rest.split("i")
-        return Bits(input=int(inputs), weight=int(weight), activation=int(activation))
-    except ValueError as error:
-        raise ConfigError(f"bits {text!r}: write 'float' or for example 'w4a8i8' (weights, activations, inputs)") from error
-
-
 def pruned_width(dense: int, ratio: float) -> int:
     """Units left when a share of them is removed: at least one, halves rounded up."""
-    return max(1, int(dense * (1.0 - ratio) + 0.5))
+    # 15 * (1 - 0.9) is 1.4999999999999998 in floats; the decimal 1.5 that was written rounds up.
+    return max(1, int(dense * (1.0 - ratio) + 0.5 + 1e-9))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,12 +150,16 @@ class SearchSpace:
     def parameters(self, candidate: Candidate) -> dict[str, Any]:
         """The Optuna parameters that lead to a candidate of this space."""
         return {
-            name: value for group, spec in candidate.items() for name, value in self.groups[group].parameters[spec].items()
+            name: value
+            for group, spec in candidate.items()
+            for name, value in self.groups[group].parameters[spec].items()
         }
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(self.config.model_dump_json().encode()).hexdigest()[:16]
+        """Content hash of the choices, group by group; names and descriptions may change without changing it."""
+        choices = {group: space.table.model_dump() for group, space in self.groups.items()}
+        return hashlib.sha256(json.dumps(choices).encode()).hexdigest()[:16]
 
 
 def make_space(config: SpaceConfig, groups: Sequence[str]) -> SearchSpace:
@@ -147,7 +170,9 @@ def make_space(config: SpaceConfig, groups: Sequence[str]) -> SearchSpace:
     """
     for name in config.groups:
         if name != "default" and name not in groups:
-            raise ConfigError(f"space {config.name!r}: [groups.{name}] is no group here: {name_nearest(name, [*groups, 'default'])}")
+            raise ConfigError(
+                f"space {config.name!r}: [groups.{name}] is no group here: {name_nearest(name, [*groups, 'default'])}"
+            )
     spaces = {}
     for group in groups:
         table = config.groups.get(group, config.groups.get("default"))
@@ -161,9 +186,3 @@ def make_space(config: SpaceConfig, groups: Sequence[str]) -> SearchSpace:
             )
         spaces[group] = GroupSpace(group=group, table=table)
     return SearchSpace(config=config, groups=spaces)
-
-
-__all__ = [
-    "FLOAT_BITS", "BaseTable", "Bits", "Candidate", "GroupSpace", "GroupTable", "SearchSpace", "SpaceConfig",
-    "StudentSpec", "Suggests", "make_space", "parse_bits", "pruned_width",
-]  # fmt: skip

@@ -23,7 +23,9 @@ class Bits:
     def __post_init__(self) -> None:
         widths = (self.input, self.weight, self.activation)
         if FLOAT_BITS in widths and widths != (FLOAT_BITS,) * 3:
-            raise ConfigError(f"bits: input, weight and activation are all {FLOAT_BITS} or all 2 to 8, but got {widths}")
+            raise ConfigError(
+                f"bits: input, weight and activation are all {FLOAT_BITS} or all 2 to 8, but got {widths}"
+            )
         if any(not 2 <= width <= 8 for width in widths if width != FLOAT_BITS):
             raise ConfigError(f"bits: each must be 2 to 8, or {FLOAT_BITS} for float, but got {widths}")
 
@@ -56,7 +58,9 @@ class StudentSpec:
         if len(self.base) != len(self.hidden) or any(
             not 1 <= own <= dense for own, dense in zip(self.hidden, self.base, strict=False)
         ):
-            raise ConfigError(f"spec: hidden {self.hidden} must have the depth of base {self.base}, each width 1 to its")
+            raise ConfigError(
+                f"spec: hidden {self.hidden} must have the depth of base {self.base}, each width 1 to its"
+            )
 
     @property
     def dense(self) -> "StudentSpec":
@@ -87,8 +91,14 @@ class StudentSpec:
             ConfigError: keys or values that are no spec.
         """
         try:
-            bits = Bits(**{name: int(width) for name, width in data["bits"].items()})
-            base, hidden = (tuple(int(width) for width in data[key]) for key in ("base", "hidden"))
+            bits = Bits(**{name: _whole(width) for name, width in data["bits"].items()})
+            base, hidden = (tuple(_whole(width) for width in data[key]) for key in ("base", "hidden"))
             return cls(family=str(data["family"]), base=base, hidden=hidden, bits=bits)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ConfigError(f"spec {dict(data)!r} is not a student spec: {error!r}") from error
+            raise ConfigError(f"spec {data!r} is not a student spec: {error!r}") from error
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is not a whole number")
+    return value

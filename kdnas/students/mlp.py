@@ -58,6 +58,7 @@ class QuantMlp(nn.Module):
                 weight_quant=Int8WeightPerTensorFloat,
                 weight_bit_width=bits.weight,
                 bias_quant=Int32Bias,
+                return_quant_tensor=index == len(floating.linears) - 1,
             )
             quantized.weight.data.copy_(linear.weight.data)
             quantized.bias.data.copy_(linear.bias.data)
@@ -75,8 +76,20 @@ class QuantMlp(nn.Module):
         hidden: Any = self.quantize_input(observations)
         for linear, relu in zip(self.linears[:-1], self.relus, strict=True):
             hidden = relu(linear(hidden))
-        logits: Tensor = self.linears[-1](hidden)
-        return logits
+        last: Any = self.linears[-1](hidden)
+        logits: Tensor = last.value
+        if self.training or torch.onnx.is_in_onnx_export():
+            return logits
+        return snap(logits, last.scale)
+
+
+def snap(logits: Tensor, scale: Tensor) -> Tensor:
+    """The multiple of an accumulator's scale that each logit is, without the rounding of float sums.
+
+    Integer logits tie often (12 % of rows at w2a4). Fake-quantized sums break such ties by their last bit, integer
+    arithmetic by the lowest index; snapped logits tie exactly, so both choose the same action. Gradients pass through.
+    """
+    return logits + ((logits / scale).round() * scale - logits).detach()
 
 
 class MlpFamily:

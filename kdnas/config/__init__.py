@@ -1,0 +1,32 @@
+"""Study files: their tables as strict data, and how they are found and read."""
+
+from kdnas.config.shipped import find_space, find_study
+from kdnas.config.study import (
+    DistillTable,
+    EnvTable,
+    EvaluationTable,
+    SearchTable,
+    Strict,
+    StudyConfig,
+    TargetTable,
+    TeacherTable,
+    TrainTable,
+)
+from kdnas.config.toml import read_toml, validate, validate_json
+
+__all__ = [
+    "DistillTable",
+    "EnvTable",
+    "EvaluationTable",
+    "SearchTable",
+    "Strict",
+    "StudyConfig",
+    "TargetTable",
+    "TeacherTable",
+    "TrainTable",
+    "find_space",
+    "find_study",
+    "read_toml",
+    "validate",
+    "validate_json",
+]

@@ -1,0 +1,25 @@
+"""Batches of environments, who shares a network in them, and whole episodes."""
+
+from kdnas.envs.batched import BatchedEnv, BatchedStep
+from kdnas.envs.copies import Copies
+from kdnas.envs.make import check_twin, choose_processes, make_env, make_twin
+from kdnas.envs.rollouts import Returns, play
+from kdnas.envs.spec import AgentSpec, EnvSpec, make_groups
+from kdnas.envs.team_env import TeamEnv, TeamStep
+
+__all__ = [
+    "AgentSpec",
+    "BatchedEnv",
+    "BatchedStep",
+    "Copies",
+    "EnvSpec",
+    "Returns",
+    "TeamEnv",
+    "TeamStep",
+    "check_twin",
+    "choose_processes",
+    "make_env",
+    "make_groups",
+    "make_twin",
+    "play",
+]

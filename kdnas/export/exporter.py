@@ -1,0 +1,50 @@
+"""The contract of an exporter: a team in, files and what they were checked on out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from kdnas.policies.arrays import Floats
+from kdnas.students.student import Team
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """What an exporter has written, and how far it agrees with the students.
+
+    Example: `Artifact(files=("team.onnx",), checked_rows=2000, agreed_rows=2000, max_error=2.4e-7)`.
+    """
+
+    files: tuple[str, ...]
+    """Names relative to the folder that was asked for."""
+    checked_rows: int
+    """Recorded observations that the artifact was run on, over all groups."""
+    agreed_rows: int
+    """Those of them on which every agent of the group chooses the action of its student."""
+    max_error: float
+    """Largest difference of a logit."""
+
+
+class Exporter(Protocol):
+    """A form in which a team is deployed.
+
+    One object without state, registered under `kdnas.exporters` and made without arguments. `export` is called once for
+    every team of the front, in a folder of its own, and leaves the students as they were, to the last bit.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def export(self, team: Team, folder: Path, *, recorded: Mapping[str, Floats]) -> Artifact:
+        """Write the files whole or not at all, run them on `recorded`, and say how far they agree.
+
+        Args:
+            team: students in evaluation mode.
+            folder: where the files go; made if it is not there.
+            recorded: group -> observations (rows, O) of its agents, at least one row.
+
+        Raises:
+            StudentError: a student that this form cannot hold, or an artifact that does not act as its students do.
+        """
+        ...

@@ -1,0 +1,85 @@
+"""`OnnxTarget`: one thread of this machine's CPU under onnxruntime, on the graphs that `kdnas.export.onnx` writes."""
+
+import platform
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from kdnas.envs.spec import AgentSpec
+from kdnas.export.graph import make_model, open_session
+from kdnas.export.piece import trace
+from kdnas.profiling.shape_graph import make_shape_model
+from kdnas.profiling.target import Latency
+from kdnas.profiling.timing import Timing
+from kdnas.spaces.spec import StudentSpec
+from kdnas.students.family import LayerShape, load_family
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+AGENT = "agent"
+"""Name of the one agent in a model that is only timed."""
+
+_REFERENCE = [LayerShape(rows=64, columns=64, weight_bits=32, input_bits=32, output_bits=32) for _ in range(4)]
+
+
+class OnnxTarget:
+    """`onnx`: see `Target`. A call of `InferenceSession.run` from Python, the binding's own time included.
+
+    Args:
+        calls, chunks, warm_up, limit_s: see `Timing`.
+    """
+
+    name = "onnx"
+
+    def __init__(self, *, calls: int = 2000, chunks: int = 5, warm_up: int = 100, limit_s: float = 0.04) -> None:
+        self._timing = Timing(calls=calls, chunks=chunks, warm_up=warm_up, limit_s=limit_s)
+
+    def fingerprint(self) -> dict[str, str]:
+        import onnxruntime
+
+        return {"runtime": "onnxruntime", "version": onnxruntime.__version__, "cpu": _cpu()}
+
+    def latency(
+        self, family: str, spec: StudentSpec, spaces: AgentSpec, *, normalised: bool = False
+    ) -> Latency:
+        layers = load_family(family).layers(spec, spaces)
+        return self._time(make_shape_model(AGENT, layers, spaces, normalised=normalised), spaces)
+
+    def module_latency(self, network: nn.Module, observation_size: int) -> Latency:
+        with torch.inference_mode():
+            actions = int(network(torch.zeros(1, observation_size)).shape[-1])
+        spaces = AgentSpec(observation_size=observation_size, action_count=actions)
+        piece = trace(network, observation_size, group=AGENT)
+        return self._time(make_model({AGENT: spaces}, piece.nodes(AGENT), piece.weights), spaces)
+
+    def reference_s(self) -> float:
+        model, spaces = self._reference
+        return self._time(model, spaces).p50_s
+
+    @cached_property
+    def _reference(self) -> tuple["ModelProto", AgentSpec]:
+        spaces = AgentSpec(observation_size=_REFERENCE[0].columns, action_count=_REFERENCE[-1].rows)
+        return make_shape_model(AGENT, _REFERENCE, spaces, normalised=False), spaces
+
+    def _time(self, model: "ModelProto", spaces: AgentSpec) -> Latency:
+        session = open_session(model.SerializeToString())
+        feeds = {f"{AGENT}.observation": np.full((1, spaces.observation_size), 0.5, np.float32)}
+        masks = {f"{AGENT}.mask": np.ones((1, spaces.action_count), np.bool_)} if spaces.masked else {}
+        return self._timing.measure(partial(session.run, [f"{AGENT}.action"], feeds | masks))
+
+
+def _cpu() -> str:
+    """The processor's model; `platform` does not know it on Linux."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+

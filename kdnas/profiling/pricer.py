@@ -1,0 +1,153 @@
+"""`Pricer`: what candidates and their teacher cost, each thing counted or measured once."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from kdnas.budgets.cost import Cost, TeamCost
+from kdnas.envs.spec import AgentSpec, EnvSpec
+from kdnas.errors import KdnasError, TeacherError
+from kdnas.profiling.activations import largest_activation_pair
+from kdnas.profiling.flops import count_macs
+from kdnas.profiling.memory import bops, memory_bytes, parameters
+from kdnas.profiling.target import Latency, Target
+from kdnas.spaces.spec import FLOAT_BITS, Bits, StudentSpec
+from kdnas.students.family import Family, load_family
+from kdnas.teachers.teacher import Teacher
+
+_UNMEASURED = Latency(p50_s=0.0, p95_s=0.0)
+
+
+class Pricer:
+    """Prices students before they exist: MACs of a fresh float network, bytes and BOPs of its layers, and latency of a
+    model of its shape.
+
+    Args:
+        spec: the environment, for spaces and seats.
+        teacher: what relative budgets compare with.
+        target: where latency is measured.
+        normalised: students have a `Normalisation`: one more MAC, a shift and a scale for each observation feature.
+        measured: what `measurements` has returned in an earlier process on the same machine.
+        pause: entered around each measurement, so that no worker trains meanwhile.
+    """
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        teacher: Teacher,
+        target: Target,
+        *,
+        normalised: bool = False,
+        measured: Mapping[str, Latency] | None = None,
+        pause: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._spec, self._teacher, self._target = spec, teacher, target
+        self._normalised, self._pause = normalised, pause
+        self._measured = dict(measured or {})
+        self._families: dict[str, Family] = {}  # looking a plugin up takes milliseconds
+        self._macs: dict[tuple[str, tuple[int, ...], AgentSpec], int] = {}
+        self._teacher_costs: dict[bool, TeamCost] = {}
+
+    def price(self, group: str, student: StudentSpec, *, measure: bool = True) -> Cost:
+        """The price of one agent of a group; without `measure` its latency is 0.
+
+        Raises:
+            KdnasError: the family is unknown, holds operators that cannot be counted, or cannot run on the target.
+        """
+        spaces = self._spec.group_spec(group)
+        layers = self._family(student.family).layers(student, spaces)
+        features = spaces.observation_size if self._normalised else 0
+        latency = self._latency(student, spaces) if measure else _UNMEASURED
+        return Cost(
+            macs=self._count(student, spaces) + features,
+            bops=bops(layers),
+            params=parameters(layers),
+            memory_bytes=memory_bytes(layers, features),
+            latency_p50_s=latency.p50_s,
+            latency_p95_s=latency.p95_s,
+        )
+
+    def team(self, candidate: Mapping[str, StudentSpec], *, measure: bool = True) -> TeamCost:
+        """The price of a candidate."""
+        agents = {group: self.price(group, candidate[group], measure=measure) for group in self._spec.groups}
+        return TeamCost(agents=agents, seats=self._spec.seats)
+
+    def teacher_cost(self, *, measure: bool = True) -> TeamCost:
+        """The price of the teacher's actors, critics left out; groups that share a network share its measurement.
+
+        Raises:
+            TeacherError: an actor holds operators that cannot be counted, or cannot run on the target.
+        """
+        if measure not in self._teacher_costs:  # a gate asks for every candidate
+            agents = {group: self._price_actor(group, measure=measure) for group in self._spec.groups}
+            self._teacher_costs[measure] = TeamCost(agents=agents, seats=self._spec.seats)
+        return self._teacher_costs[measure]
+
+    def measurements(self) -> dict[str, Latency]:
+        """Everything measured so far, or given as `measured`."""
+        return dict(self._measured)
+
+    def _family(self, name: str) -> Family:
+        if name not in self._families:
+            self._families[name] = load_family(name)
+        return self._families[name]
+
+    def _count(self, student: StudentSpec, spaces: AgentSpec) -> int:
+        key = (student.family, student.hidden, spaces)
+        if key not in self._macs:
+            generator = torch.Generator().manual_seed(0)
+            network = self._family(student.family).build(student.floating, spaces, generator)
+            self._macs[key] = count_macs(network, spaces.observation_size)
+        return self._macs[key]
+
+    def _latency(self, student: StudentSpec, spaces: AgentSpec) -> Latency:
+        sizes = "-".join(map(str, (spaces.observation_size, *student.hidden, spaces.action_count)))
+        extras = "+masked" * spaces.masked + "+normalised" * self._normalised
+        key = f"{self._target.name}/{student.family}/{sizes}{extras}/{number_format(student.bits)}"
+        return self._measure(
+            key, lambda: self._target.latency(student.family, student, spaces, normalised=self._normalised)
+        )
+
+    def _measure(self, key: str, measure: Callable[[], Latency]) -> Latency:
+        if key not in self._measured:
+            with self._pause():
+                self._measured[key] = measure()
+        return self._measured[key]
+
+    def _price_actor(self, group: str, *, measure: bool) -> Cost:
+        actor, features = self._teacher.actors[group], self._spec.group_spec(group).observation_size
+        try:
+            cost = _count_actor(actor, features)
+            if not measure:
+                return cost
+            key = f"{self._target.name}/teacher/{self._teacher.digest(group)}"
+            latency = self._measure(key, lambda: self._target.module_latency(actor, features))
+        except KdnasError as error:
+            raise TeacherError(f"the teacher of group {group!r} cannot be priced: {error}") from error
+        return replace(cost, latency_p50_s=latency.p50_s, latency_p95_s=latency.p95_s)
+
+
+def number_format(bits: Bits) -> str:
+    """What of a student's bits an exported graph shows: floats, or bytes and which of them are clipped.
+
+    Widths below 8 bits are stored in bytes and run no faster, but each clip is a node (5 to 10 % of a small decision).
+    """
+    if not bits.quantized:
+        return "float"
+    return "int8" + "+clipped-inputs" * (bits.input < 8) + "+clipped-activations" * (bits.activation < 8)
+
+
+def _count_actor(actor: nn.Module, features: int) -> Cost:
+    macs, params = count_macs(actor, features), sum(tensor.numel() for tensor in actor.parameters())
+    word = FLOAT_BITS // 8
+    return Cost(
+        macs=macs,
+        bops=macs * FLOAT_BITS * FLOAT_BITS,
+        params=params,
+        memory_bytes=word * (params + largest_activation_pair(actor, features)),
+        latency_p50_s=0.0,
+        latency_p95_s=0.0,
+    )

@@ -1,0 +1,96 @@
+"""Student folders: weights, card and artifact of a team, written whole or not at all."""
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from kdnas import plugins
+from kdnas.distill.bank import StudentBank
+from kdnas.errors import RunError
+from kdnas.export.exporter import Artifact
+from kdnas.policies.arrays import Floats
+from kdnas.students.bundle import ArtifactCard, Hashes, StudentCard, group_cards, save_weights, write_card
+from kdnas.students.card import render_card
+from kdnas.students.student import Team
+from kdnas.study.front import Member
+from kdnas.study.run_folder import RunFolder
+from kdnas.study.setup import Setup
+from kdnas.teachers.demonstrations import Demonstrations
+
+CHECKED_ROWS = 2000
+"""Recorded observations of each group on which an artifact is compared with its students."""
+
+
+def assemble(setup: Setup, bank: StudentBank, candidate: Mapping[str, Any]) -> Team:
+    """The team of a candidate, from the bank."""
+    return Team(setup.spec, {group: bank.load(setup.pools[group], spec) for group, spec in candidate.items()})
+
+
+def recorded_rows(setup: Setup, demonstrations: Demonstrations) -> dict[str, Floats]:
+    """Group -> `CHECKED_ROWS` demonstrated observations, spread over all episodes."""
+    rows = {}
+    for group in setup.spec.groups:
+        observations = demonstrations.rows(group).observations
+        picks = np.linspace(0, len(observations) - 1, min(CHECKED_ROWS, len(observations))).astype(np.int64)
+        rows[group] = np.ascontiguousarray(observations[picks])
+    return rows
+
+
+def deliver(
+    setup: Setup, run: RunFolder, bank: StudentBank, member: Member, recorded: Mapping[str, Floats], format: str = "onnx"
+) -> Member:
+    """Write `students/NNNN` of a member and return the member with its path.
+
+    Raises:
+        RunError: the folder cannot be written.
+        StudentError: the artifact does not agree with the students.
+    """
+    folder = run.path / "students" / f"{member.trial:04d}"
+    part = folder.with_name(f"{folder.name}.part")
+    team = assemble(setup, bank, member.candidate)
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        artifact: Artifact = plugins.load("kdnas.exporters", format)().export(team, part, recorded=recorded)
+        card = StudentCard(
+            kdnas_version=version("kdnas"),
+            environment=setup.spec.name,
+            trial=member.trial,
+            state_size=setup.spec.state_size,
+            groups=group_cards(team),
+            cost=_cost_json(member),
+            score={**member.score.as_json(), "seeds": "final"},
+            hashes=Hashes(
+                teacher={group: setup.teacher.digest(group) for group in setup.spec.groups},
+                study=hashlib.sha256(repr(sorted(run.identity.items())).encode()).hexdigest()[:16],
+                weights=save_weights(part, team),
+            ),
+            artifacts=(
+                ArtifactCard(
+                    format=format,
+                    files=artifact.files,
+                    checked_rows=artifact.checked_rows,
+                    agreed_rows=artifact.agreed_rows,
+                    max_error=artifact.max_error,
+                ),
+            ),
+        )
+        write_card(part, card)
+        (part / "README.md").write_text(render_card(card), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        part.replace(folder)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    return replace(member, path=folder)
+
+
+def _cost_json(member: Member) -> dict[str, Any]:
+    whole = member.as_json()
+    kept = ("flops", "macs", "bops", "params", "memory_bytes", "latency_s", "worst_agent", "teacher")
+    groups = {group: entry["cost"] for group, entry in whole["groups"].items()}
+    return {**{key: whole[key] for key in kept}, "groups": groups}

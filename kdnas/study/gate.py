@@ -1,0 +1,52 @@
+"""The gate: a candidate is priced and judged before anything is trained."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kdnas.budgets.budget import Budget
+from kdnas.budgets.cost import TeamCost
+from kdnas.profiling.pricer import Pricer
+from kdnas.spaces.spec import StudentSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A candidate's price, and how it stands against each constraint."""
+
+    cost: TeamCost
+    """Latencies are 0 where arithmetic alone already refused the candidate."""
+    violations: Mapping[str, float]
+    """Constraint -> violation; only those that were looked at."""
+
+    @property
+    def feasible(self) -> bool:
+        return all(violation <= 0 for violation in self.violations.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """Judges candidates. What arithmetic can decide comes first; latency is measured only for those that pass it."""
+
+    budget: Budget
+    pricer: Pricer
+
+    def judge(self, candidate: Mapping[str, StudentSpec], *, measure_all: bool = False) -> Verdict:
+        """Price and judge a candidate; `measure_all` looks at latency even where arithmetic refuses already."""
+        cheap = self.budget.unmeasured()
+        if cheap.constraints and not measure_all:
+            cost = self.pricer.team(candidate, measure=False)
+            violations = cheap.violations(cost, self.pricer.teacher_cost(measure=False))
+            if any(violation > 0 for violation in violations.values()):
+                return Verdict(cost=cost, violations=violations)
+        cost = self.pricer.team(candidate)
+        return Verdict(cost=cost, violations=self.budget.violations(cost, self.pricer.teacher_cost()))
+
+    def allows(self, group: str, spec: StudentSpec) -> bool:
+        """Whether a student meets everything that is said of single agents of its group."""
+        return all(violation <= 0 for violation in self.alone(group, spec).values())
+
+    def alone(self, group: str, spec: StudentSpec) -> dict[str, float]:
+        """Violations of the constraints on single agents of a group, whatever the rest of the team is."""
+        own = Budget(tuple(item for item in self.budget.constraints if item.scope in (None, group)))
+        cost = self.pricer.price(group, spec, measure=own.measured)
+        return own.violations(TeamCost(agents={group: cost}, seats={group: 1}), self.pricer.teacher_cost())

@@ -1,0 +1,142 @@
+"""`Setup`: a study file with everything that it names brought to life."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kdnas import plugins
+from kdnas.budgets.budget import Budget, parse_budget
+from kdnas.config.shipped import find_space, find_study
+from kdnas.config.study import StudyConfig
+from kdnas.config.toml import read_toml
+from kdnas.distill.pool import Pool, make_pools
+from kdnas.envs.make import check_twin, make_env, make_twin
+from kdnas.envs.spec import EnvSpec
+from kdnas.envs.team_env import TeamEnv
+from kdnas.errors import KdnasError, PluginError, TeacherError
+from kdnas.evaluation.seeds import SeedSets
+from kdnas.profiling.target import Target
+from kdnas.spaces.space import SearchSpace, SpaceConfig, make_space
+from kdnas.teachers.teacher import Teacher
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFile:
+    """A study file as read: its tables, the folder that its paths are relative to, and the space it names."""
+
+    config: StudyConfig
+    folder: Path
+    space: SpaceConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What a search works on."""
+
+    file: StudyFile
+    env: TeamEnv
+    """Plays everything but final scores: the twin where there is one."""
+    teacher: Teacher
+    pools: dict[str, Pool]
+    """Group -> its pool."""
+    space: SearchSpace
+    budget: Budget
+    seeds: SeedSets
+
+    @property
+    def config(self) -> StudyConfig:
+        return self.file.config
+
+    @property
+    def spec(self) -> EnvSpec:
+        return self.env.spec
+
+    def make_real_env(self, processes: int = 1) -> TeamEnv:
+        """The real environment, for final scores."""
+        return make_env(self.config.env, self.file.folder, processes=processes)
+
+    def make_target(self) -> Target:
+        """The target that the study names.
+
+        Raises:
+            PluginError: there is none of this name, or it refuses its arguments.
+        """
+        table = self.config.target
+        try:
+            target: Target = plugins.load("kdnas.targets", table.name)(**table.kwargs)
+        except TypeError as error:
+            raise PluginError(f"target {table.name!r} refuses its arguments {table.kwargs}: {error}") from error
+        return target
+
+
+def read_study(study: str | Path, **changes: Any) -> StudyFile:
+    """Read a study by shipped name or path; `changes` (budget, trials, workers, seed) replace what the file says.
+
+    Raises:
+        ConfigError: see `read_toml`.
+    """
+    path = find_study(str(study))
+    config = read_toml(path, StudyConfig)
+    search = {name: changes[name] for name in ("trials", "workers", "seed") if changes.get(name) is not None}
+    tables = config.model_dump() | {"search": config.search.model_dump() | search}
+    if changes.get("budget"):
+        tables["budget"] = tuple(changes["budget"])
+    config = StudyConfig.model_validate(tables)
+    space = read_toml(find_space(config.space, path.parent), SpaceConfig)
+    return StudyFile(config=config, folder=path.parent, space=space)
+
+
+def open_study(file: StudyFile) -> Setup:
+    """Make environment, teacher, pools and space of a study.
+
+    Raises:
+        KdnasError: something in the file cannot be found, made, or does not fit the rest.
+    """
+    config = file.config
+    budget = parse_budget(config.budget)
+    real = make_env(config.env, file.folder)
+    budget.check_scopes(real.spec.groups)
+    space = make_space(file.space, list(real.spec.groups))
+    teacher = open_teacher(file, real.spec)
+    twin = make_twin(config.env, file.folder)
+    if twin is not None:
+        check_twin(real, twin, seed=config.search.seed, max_steps=config.env.max_steps)
+        real.close()
+    return Setup(
+        file=file,
+        env=twin or real,
+        teacher=teacher,
+        pools=make_pools(real.spec, teacher),
+        space=space,
+        budget=budget,
+        seeds=SeedSets(config.search.seed),
+    )
+
+
+def open_teacher(file: StudyFile, spec: EnvSpec) -> Teacher:
+    """The teacher that a study names, for the groups of its environment.
+
+    Raises:
+        TeacherError: it is damaged, does not fit, or its factory fails.
+    """
+    table = file.config.teacher
+    if table.checkpoint is not None:
+        make, arguments = plugins.load("kdnas.teachers", "checkpoint"), {"folder": file.folder / table.checkpoint}
+    elif table.name is not None:
+        make, arguments = plugins.load("kdnas.teachers", table.name), table.kwargs
+    else:
+        make, arguments = plugins.load_reference(table.factory or "", file.folder), table.kwargs
+    try:
+        teacher = make(spec, **arguments)
+    except KdnasError:
+        raise
+    except Exception as error:  # a user's factory may raise anything
+        raise TeacherError(f"the teacher {table.factory or table.name!r} cannot be made: {error!r}") from error
+    if not isinstance(teacher, Teacher):
+        raise TeacherError(
+            f"the teacher {table.factory or table.name!r} returned {type(teacher).__name__}, not a kdnas Teacher; "
+            "return kdnas.Teacher(spec, actors={group: module})"
+        )
+    return teacher
+
+

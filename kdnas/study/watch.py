@@ -1,0 +1,62 @@
+"""`Watch`: how a search tells what it is doing. The library itself prints nothing."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from kdnas.study.preflight import Preflight
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a search stands."""
+
+    total: int
+    done: int
+    """Trials that were played."""
+    rejected: int
+    """Trials that the gate refused, untrained."""
+    failed: int
+    running: int
+    students: int
+    """Students in the bank that this search trained."""
+    best_retention: float
+    hypervolume: float
+    seconds: float
+
+    @property
+    def ended(self) -> int:
+        return self.done + self.rejected + self.failed
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the pace so far; None before the first trial that was played."""
+        return self.seconds / self.ended * (self.total - self.ended) if self.done else None
+
+
+class Watch(Protocol):
+    """Called by the coordinator, between its own steps; it may take milliseconds and must not raise."""
+
+    def preflight(self, report: Preflight) -> None:
+        """Once, before anything is trained."""
+        ...
+
+    def message(self, text: str) -> None:
+        """A new phase, or something that the user should know."""
+        ...
+
+    def progress(self, progress: Progress) -> None:
+        """Whenever a trial starts or ends, and a few times a second."""
+        ...
+
+
+class Silent:
+    """Watches nothing."""
+
+    def preflight(self, report: Preflight) -> None:
+        return
+
+    def message(self, text: str) -> None:
+        return
+
+    def progress(self, progress: Progress) -> None:
+        return

@@ -1,0 +1,110 @@
+"""The processes that train and play. They never touch the storage; a task that crashes takes only itself down."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from typing import Any, Self
+
+from kdnas.errors import StudentError
+
+IDLE_WAIT_S = 0.2
+"""Longest wait for a task to end before the coordinator looks at its signals again."""
+
+
+class Workers:
+    """A pool of spawned processes, each with the study opened once.
+
+    A worker that dies (segfault, out of memory) fails the task that it ran and is replaced. SIGINT goes to the
+    coordinator alone, which decides what still ends.
+    """
+
+    def __init__(self, count: int, initializer: Callable[..., None], arguments: Sequence[Any]) -> None:
+        from pebble import ProcessPool
+
+        # Threads and processes inherit the mask: Ctrl-C in a terminal, which signals the whole group, passes them by.
+        previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._pool: Any = ProcessPool(
+                max_workers=count,
+                initializer=_start,
+                initargs=(initializer, max(1, (os.cpu_count() or 1) // count), *arguments),
+                context=multiprocessing.get_context("spawn"),
+            )
+            # pebble starts its threads with the first task.
+            self._pool.schedule(os.getpid)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+        self.count = count
+
+    def submit(self, task: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        """Run a module-level function in some worker."""
+        future: Future[Any] = self._pool.schedule(task, args=arguments)
+        return future
+
+    def wait(self, futures: Sequence["Future[Any]"]) -> list["Future[Any]"]:
+        """Those that have ended, after at most `IDLE_WAIT_S`."""
+        return list(wait(futures, timeout=IDLE_WAIT_S, return_when=FIRST_COMPLETED).done)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stand still for as long as the block takes: latency is never measured beside a training worker."""
+        children = [process.pid for process in multiprocessing.active_children() if process.pid is not None]
+        _signal_all(children, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            _signal_all(children, signal.SIGCONT)
+
+    def close(self, *, kill: bool = False) -> None:
+        """End the processes: after what they run now, or at once."""
+        if kill:
+            self._pool.stop()
+        else:
+            self._pool.close()
+        self._pool.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(kill=kind is not None)
+
+
+def failure_reason(error: BaseException) -> str:
+    """One sentence on why a task failed."""
+    from pebble import ProcessExpired
+
+    if isinstance(error, ProcessExpired):
+        code = getattr(error, "exitcode", None)
+        cause = f"signal {signal.Signals(-code).name}" if isinstance(code, int) and code < 0 else f"exit code {code}"
+        return f"the worker process died ({cause}); out of memory?"
+    return str(error) if isinstance(error, StudentError) else f"{type(error).__name__}: {error}"
+
+
+def _start(initializer: Callable[..., None], threads: int, *arguments: Any) -> None:
+    import torch
+
+    warnings.filterwarnings("ignore")
+    logging.getLogger("fvcore").setLevel(logging.ERROR)
+    torch.set_num_threads(threads)
+    initializer(*arguments)
+
+
+def _signal_all(pids: Sequence[int], number: signal.Signals) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def default_workers() -> int:
+    """One worker for each core that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+

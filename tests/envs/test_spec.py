@@ -1,0 +1,77 @@
+import pytest
+
+from kdnas.envs import AgentSpec, EnvSpec, make_groups
+from kdnas.errors import ConfigError
+
+SMALL = AgentSpec(observation_size=3, action_count=3)
+LARGE = AgentSpec(observation_size=11, action_count=5)
+
+
+def test_per_agent_gives_each_agent_its_own_network() -> None:
+    assert make_groups("per-agent", {"a": SMALL, "b": SMALL}) == {"a": ("a",), "b": ("b",)}
+
+
+@pytest.mark.parametrize(
+    ("agents", "groups"),
+    [
+        # Named after what the names have in common, without the number.
+        ({"agent_0": SMALL, "agent_1": SMALL}, {"agent": ("agent_0", "agent_1")}),
+        ({"agent_10": SMALL, "agent_11": SMALL}, {"agent": ("agent_10", "agent_11")}),
+        ({"speaker_0": SMALL, "listener_0": LARGE}, {"speaker_0": ("speaker_0",), "listener_0": ("listener_0",)}),
+        # Nothing in common: the first agent's name.
+        ({"cat": SMALL, "dog": SMALL}, {"cat": ("cat", "dog")}),
+        # Two kinds with one stem: the second is named after its first agent.
+        ({"a_0": SMALL, "a_1": SMALL, "a_2": LARGE, "a_3": LARGE}, {"a": ("a_0", "a_1"), "a_2": ("a_2", "a_3")}),
+        # The stem is the name of an agent of another kind, which keeps it wherever it stands.
+        ({"a_0": SMALL, "a_1": SMALL, "a": LARGE}, {"a_0": ("a_0", "a_1"), "a": ("a",)}),
+        ({"a": LARGE, "a_0": SMALL, "a_1": SMALL}, {"a": ("a",), "a_0": ("a_0", "a_1")}),
+        # The stem is the word by which budgets sum over agents.
+        ({"team_0": SMALL, "team_1": SMALL}, {"team_0": ("team_0", "team_1")}),
+    ],
+)
+def test_by_kind_groups_equal_spaces(agents: dict[str, AgentSpec], groups: dict[str, tuple[str, ...]]) -> None:
+    assert make_groups("by-kind", agents) == groups
+
+
+def test_masks_are_part_of_the_kind() -> None:
+    masked = AgentSpec(observation_size=3, action_count=3, masked=True)
+    assert make_groups("by-kind", {"a": SMALL, "b": masked}) == {"a": ("a",), "b": ("b",)}
+
+
+def test_a_table_is_taken_as_it_is() -> None:
+    agents = {"a": SMALL, "b": LARGE, "c": SMALL}
+    assert make_groups({"ends": ["c", "a"], "middle": ["b"]}, agents) == {"ends": ("c", "a"), "middle": ("b",)}
+
+
+@pytest.mark.parametrize(
+    ("rule", "sentence"),
+    [
+        ("by-kin", "env.groups = 'by-kin': did you mean 'by-kind'? (known: by-kind, per-agent), or a table"),
+        ({"team": ["a", "b", "c"]}, "env.groups: 'team' is a reserved name"),
+        ({"one": []}, "env.groups.one: a group needs at least one agent"),
+        ({"one": ["a", "bb"]}, "env.groups.one: no agent 'bb': did you mean 'b'?"),
+        ({"one": ["a"], "two": ["c", "a"]}, "env.groups: 'a' is in two groups, 'one' and 'two'"),
+        ({"one": ["a", "b"]}, "env.groups.one: 'a' and 'b' have different spaces"),
+        ({"one": ["a"]}, "env.groups: b, c in no group; every agent needs exactly one"),
+    ],
+)
+def test_a_wrong_group_map_is_refused(rule: object, sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_groups(rule, {"a": SMALL, "b": LARGE, "c": SMALL})
+    assert str(caught.value).startswith(sentence)
+
+
+def test_an_agent_called_team_needs_a_table() -> None:
+    with pytest.raises(ConfigError, match="reserved name"):
+        make_groups("per-agent", {"team": SMALL})
+
+
+def test_a_spec_knows_seats_and_spaces_of_its_groups() -> None:
+    spec = EnvSpec(
+        name="toy",
+        agents={"a": SMALL, "b": LARGE, "c": SMALL},
+        groups={"ends": ("a", "c"), "middle": ("b",)},
+        state_size=17,
+    )
+    assert spec.seats == {"ends": 2, "middle": 1}
+    assert spec.group_spec("middle") == LARGE

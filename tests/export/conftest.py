@@ -1,0 +1,56 @@
+"""Students with lightly used quantizers, and teams of them."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pytest
+import torch
+
+from kdnas.envs.spec import AgentSpec, EnvSpec
+from kdnas.policies.arrays import Floats
+from kdnas.spaces.space import parse_bits
+from kdnas.spaces.spec import StudentSpec
+from kdnas.students.family import load_family
+from kdnas.students.student import Normalisation, Student, Team
+
+SPREAD = AgentSpec(observation_size=18, action_count=5)
+
+MakeStudent = Callable[..., Student]
+MakeTeam = Callable[..., Team]
+
+
+@pytest.fixture
+def make_student() -> MakeStudent:
+    def make(
+        bits: str = "float",
+        spaces: AgentSpec = SPREAD,
+        hidden: tuple[int, ...] = (24, 16),
+        normalisation: Normalisation | None = None,
+    ) -> Student:
+        generator = torch.Generator().manual_seed(0)
+        spec = StudentSpec(family="mlp", base=hidden, hidden=hidden, bits=parse_bits(bits))
+        family = load_family("mlp")
+        network = family.build(spec, spaces, generator)
+        if spec.bits.quantized:
+            network = family.quantize(network, spec).train()
+            for _ in range(40):  # brevitas takes its first activation scales from 30 batches
+                network(torch.randn(64, spaces.observation_size, generator=generator))
+        return Student(spec, spaces, network, normalisation).eval()
+
+    return make
+
+
+@pytest.fixture
+def make_team() -> MakeTeam:
+    def make(students: Mapping[str, Student], agents: Mapping[str, tuple[str, ...]]) -> Team:
+        """`agents`: group -> its agents."""
+        spaces = {agent: students[group].spaces for group, own in agents.items() for agent in own}
+        return Team(EnvSpec(name="test", agents=spaces, groups=agents, state_size=1), students)
+
+    return make
+
+
+@pytest.fixture
+def observe() -> Callable[[int, int], Floats]:
+    """Random observations (rows, O)."""
+    return lambda rows, features: np.random.default_rng(7).standard_normal((rows, features)).astype(np.float32)

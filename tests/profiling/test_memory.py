@@ -1,0 +1,44 @@
+from kdnas.envs.spec import AgentSpec
+from kdnas.profiling import bops, memory_bytes, parameters
+from kdnas.spaces.space import parse_bits
+from kdnas.spaces.spec import StudentSpec
+from kdnas.students.family import LayerShape, load_family
+
+
+def _layers(bits: str, *hidden: int) -> list[LayerShape]:
+    spec = StudentSpec(family="mlp", base=hidden, hidden=hidden, bits=parse_bits(bits))
+    return load_family("mlp").layers(spec, AgentSpec(observation_size=18, action_count=5))
+
+
+def test_an_integer_network_by_hand() -> None:
+    layers = _layers("w4a8i8", 16)
+    # Weights: 18*16 = 288 and 16*5 = 80, in 4 bits 144 and 40 bytes. Biases: (16 + 5) * 4 = 84. Scales: weights, inputs
+    # and activations of the first layer, weights of the second: 4 * 4 = 16. Live: 18 + 16 bytes, then 16 + 5 * 4 = 36.
+    assert memory_bytes(layers) == 144 + 40 + 84 + 16 + 36 == 320
+    assert parameters(layers) == 288 + 16 + 80 + 5 == 389
+    assert bops(layers) == 288 * 4 * 8 + 80 * 4 * 8 == 11_776
+
+
+def test_a_float_network_by_hand() -> None:
+    layers = _layers("float", 24, 24)
+    # 4 bytes each of 1128 weights, 53 biases and the largest pair, 24 + 24; no scales.
+    assert memory_bytes(layers) == 4 * (1128 + 53 + 48) == 4916
+    assert bops(layers) == 1128 * 32 * 32
+
+
+def test_bits_are_rounded_up_to_bytes_once_a_layer() -> None:
+    layer = LayerShape(rows=1, columns=3, weight_bits=3, input_bits=4, output_bits=8, bias=False)
+    # 9 bits of weights are 2 bytes; activations below 8 bits still take a byte each: 3 + 1.
+    assert memory_bytes([layer]) == 2 + 4
+    assert parameters([layer]) == 3
+    assert bops([layer]) == 3 * 3 * 4
+
+
+def test_inputs_have_bits_of_their_own() -> None:
+    # 288 MACs read 8-bit inputs, 80 read 4-bit activations.
+    assert bops(_layers("w2a4i8", 16)) == 288 * 2 * 8 + 80 * 2 * 4
+
+
+def test_normalisation_stores_a_shift_and_a_scale_a_feature() -> None:
+    layers = _layers("w4a8i8", 16)
+    assert memory_bytes(layers, 18) == 320 + 18 * 8

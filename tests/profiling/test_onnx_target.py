@@ -1,0 +1,48 @@
+import pytest
+import torch
+from torch import nn
+
+from kdnas import plugins
+from kdnas.envs.spec import AgentSpec
+from kdnas.errors import ConfigError
+from kdnas.profiling import OnnxTarget, Target
+from kdnas.spaces.space import parse_bits
+from kdnas.spaces.spec import StudentSpec
+
+SPACES = AgentSpec(observation_size=18, action_count=5)
+
+
+@pytest.fixture
+def target() -> Target:
+    return OnnxTarget(calls=300, chunks=3)
+
+
+@pytest.mark.parametrize("bits", ["float", "w4a4i4"])
+def test_a_shape_is_timed_before_it_has_weights(bits: str, target: Target) -> None:
+    spec = StudentSpec(family="mlp", base=(64, 64), hidden=(24, 24), bits=parse_bits(bits))
+    for spaces in (SPACES, AgentSpec(observation_size=18, action_count=5, masked=True)):
+        latency = target.latency("mlp", spec, spaces, normalised=True)
+        # A call of onnxruntime takes microseconds; a tenth of a second would be another thing that was timed.
+        assert 1e-6 < latency.p50_s <= latency.p95_s < 0.1
+
+
+def test_a_module_is_timed_and_left_in_its_mode(target: Target) -> None:
+    network = nn.Sequential(nn.Linear(18, 128), nn.Tanh(), nn.Linear(128, 5)).train()
+    before = [weight.clone() for weight in network.parameters()]
+    latency = target.module_latency(network, 18)
+    assert 1e-6 < latency.p50_s <= latency.p95_s < 0.1
+    assert network.training
+    assert all(torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
+
+
+def test_the_reference_kernel_and_the_fingerprint(target: Target) -> None:
+    assert 1e-6 < target.reference_s() < 0.1
+    fingerprint = target.fingerprint()
+    assert set(fingerprint) == {"runtime", "version", "cpu"}
+    assert all(fingerprint.values())
+
+
+def test_it_is_registered_and_says_what_its_arguments_must_be() -> None:
+    assert plugins.load("kdnas.targets", "onnx") is OnnxTarget
+    with pytest.raises(ConfigError, match="chunks >= 1|1 <= chunks"):
+        OnnxTarget(chunks=0)

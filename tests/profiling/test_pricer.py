@@ -1,0 +1,147 @@
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import nn
+
+from kdnas.budgets.budget import parse_budget
+from kdnas.envs.spec import AgentSpec, EnvSpec
+from kdnas.errors import TeacherError
+from kdnas.profiling import Latency, Pricer
+from kdnas.spaces.space import parse_bits
+from kdnas.spaces.spec import StudentSpec
+from kdnas.teachers.network import make_mlp
+from kdnas.teachers.teacher import Teacher
+
+from .test_flops import _Gru
+
+SPREAD = AgentSpec(observation_size=18, action_count=5)
+ENV = EnvSpec(
+    name="test",
+    agents={"a": SPREAD, "b": SPREAD, "c": SPREAD},
+    groups={"pair": ("a", "b"), "solo": ("c",)},
+    state_size=54,
+)
+
+
+class _CountingTarget:
+    """The n-th measurement takes n microseconds, and 2 n at the 95th percentile."""
+
+    name = "counting"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def latency(self, family: str, spec: StudentSpec, spaces: AgentSpec, *, normalised: bool = False) -> Latency:
+        return self._next(f"{spec}")
+
+    def module_latency(self, network: nn.Module, observation_size: int) -> Latency:
+        return self._next(f"module {observation_size}")
+
+    def fingerprint(self) -> dict[str, str]:
+        return {}
+
+    def reference_s(self) -> float:
+        return 1.0
+
+    def _next(self, what: str) -> Latency:
+        self.asked.append(what)
+        return Latency(p50_s=len(self.asked) * 1e-6, p95_s=len(self.asked) * 2e-6)
+
+
+def _spec(bits: str, *hidden: int) -> StudentSpec:
+    return StudentSpec(family="mlp", base=(64,) * len(hidden), hidden=hidden, bits=parse_bits(bits))
+
+
+@pytest.fixture
+def teacher() -> Teacher:
+    actor = make_mlp(18, (128, 128), 5, generator=torch.Generator().manual_seed(0))
+    return Teacher(ENV, {"pair": actor, "solo": actor})
+
+
+@pytest.fixture
+def target() -> _CountingTarget:
+    return _CountingTarget()
+
+
+def test_a_student_by_hand(teacher: Teacher, target: _CountingTarget) -> None:
+    cost = Pricer(ENV, teacher, target).price("pair", _spec("w4a8i8", 16))
+    # 18*16 + 16*5 = 368 MACs; memory as in test_memory; the first measurement.
+    assert (cost.macs, cost.flops, cost.params, cost.memory_bytes, cost.bops) == (368, 736, 389, 320, 11_776)
+    assert (cost.latency_p50_s, cost.latency_p95_s) == (1e-6, 2e-6)
+
+
+def test_normalisation_costs_a_mac_and_eight_bytes_a_feature(teacher: Teacher, target: _CountingTarget) -> None:
+    cost = Pricer(ENV, teacher, target, normalised=True).price("pair", _spec("w4a8i8", 16))
+    assert (cost.macs, cost.memory_bytes) == (368 + 18, 320 + 18 * 8)
+
+
+def test_a_team_sums_over_seats(teacher: Teacher, target: _CountingTarget) -> None:
+    cost = Pricer(ENV, teacher, target).team({"pair": _spec("float", 24, 24), "solo": _spec("float", 16)})
+    assert cost.team.macs == 2 * 1128 + 368
+    # The pair's shape was measured first: 2 * 1 us, and the other 2 us.
+    assert cost.team.latency_p50_s == pytest.approx(4e-6)
+
+
+def test_latency_is_measured_once_a_shape_and_number_format(teacher: Teacher, target: _CountingTarget) -> None:
+    pricer = Pricer(ENV, teacher, target)
+    for bits in ("w8a8i8", "w4a8i8", "w2a8i8", "float", "w4a4i8", "w8a2i8", "w8a8i4"):
+        for group in ENV.groups:
+            pricer.price(group, _spec(bits, 24, 24))
+    # Weights of any width are stored in bytes; activations and inputs below 8 bits are clipped, which takes time.
+    assert target.asked == ["mlp 24x24 w8a8i8", "mlp 24x24 float", "mlp 24x24 w4a4i8", "mlp 24x24 w8a8i4"]
+
+
+def test_measurements_survive_as_json(teacher: Teacher, target: _CountingTarget) -> None:
+    first = Pricer(ENV, teacher, target)
+    first.price("pair", _spec("float", 24))
+    first.teacher_cost()
+    text = json.dumps({key: latency.as_json() for key, latency in first.measurements().items()})
+    measured = {key: Latency.from_json(data) for key, data in json.loads(text).items()}
+    second = Pricer(ENV, teacher, target, measured=measured)
+    assert second.price("solo", _spec("float", 24)) == first.price("solo", _spec("float", 24))
+    assert second.teacher_cost() == first.teacher_cost()
+    assert len(target.asked) == 2
+
+
+def test_nothing_is_measured_unless_asked(teacher: Teacher, target: _CountingTarget) -> None:
+    pricer = Pricer(ENV, teacher, target)
+    candidate = {group: _spec("w8a8i8", 24) for group in ENV.groups}
+    cost, base = pricer.team(candidate, measure=False), pricer.teacher_cost(measure=False)
+    assert (cost.team.latency_p95_s, base.team.latency_p95_s, target.asked) == (0.0, 0.0, [])
+    # (18*24 + 24*5) / (18*128 + 128*128 + 128*5) = 552 / 19,328 = 2.86 %.
+    assert parse_budget(["flops<3%"]).violations(cost, base)["flops<3%"] == pytest.approx(552 / 19_328 / 0.03 - 1)
+
+
+def test_workers_pause_for_each_measurement_only(teacher: Teacher, target: _CountingTarget) -> None:
+    pauses: list[str] = []
+
+    @contextmanager
+    def pause() -> Iterator[None]:
+        pauses.append("begin")
+        yield
+        pauses.append(f"end {len(target.asked)}")
+
+    pricer = Pricer(ENV, teacher, target, pause=pause)
+    for _ in range(2):
+        pricer.team({group: _spec("float", 24) for group in ENV.groups})
+        pricer.teacher_cost()
+    assert pauses == ["begin", "end 1", "begin", "end 2"]
+
+
+def test_a_teacher_by_hand(teacher: Teacher, target: _CountingTarget) -> None:
+    pricer = Pricer(ENV, teacher, target)
+    cost = pricer.teacher_cost().agents["pair"]
+    macs = 18 * 128 + 128 * 128 + 128 * 5
+    assert (cost.macs, cost.params, cost.bops) == (macs, macs + 128 + 128 + 5, macs * 1024)
+    assert cost.memory_bytes == 4 * (macs + 261 + 256)
+    assert target.asked == ["module 18"]  # both groups have one network
+
+
+def test_a_teacher_that_cannot_be_counted_is_named(target: _CountingTarget) -> None:
+    spaces = AgentSpec(observation_size=6, action_count=3)
+    env = EnvSpec(name="test", agents={"a": spaces}, groups={"g": ("a",)}, state_size=6)
+    with pytest.raises(TeacherError, match="the teacher of group 'g' cannot be priced: _Gru.*aten::gru"):
+        Pricer(env, Teacher(env, {"g": _Gru()}), target).teacher_cost()

@@ -3,8 +3,8 @@
     python benchmarks/gate.py
 
 Three groups of different spaces, so that no group profits from another's cache; a space of 16 shapes x 4 number formats
-a group; each repeat has a new Pricer, whose caches are empty, and prices 500 random candidates. Imports and the teacher's
-price, once a run, stand before the clock.
+a group; each repeat has a new Pricer, whose caches are empty, and prices 500 random candidates. Imports and the price
+of the teacher, once a run, stand before the clock.
 """
 
 import json

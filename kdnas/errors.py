@@ -4,6 +4,7 @@ Every error that a user can cause derives from `KdnasError`; the command line ca
 and exits with code 2. Anything else that reaches the user is a bug and shows a traceback.
 """
 
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -52,3 +53,15 @@ def name_nearest(name: str, known: Iterable[str]) -> str:
     folded = {known_name.casefold(): known_name for known_name in names}
     close = get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
     return f"did you mean {folded[close[0]]!r}? ({listed})" if close else listed
+
+
+def describe(error: Exception) -> str:
+    """Kind, text, file and line of an error in code that is not ours, in one line.
+
+    Example: `"ValueError: no fuel (/home/me/my_envs.py, line 42)"`.
+    """
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+    frames = traceback.extract_tb(error.__traceback__)
+    # The text of a SyntaxError names its place already, and its traceback ends in Python's own importer.
+    placed = not frames or isinstance(error, SyntaxError)
+    return text if placed else f"{text} ({frames[-1].filename}, line {frames[-1].lineno})"

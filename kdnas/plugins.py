@@ -15,7 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from kdnas.errors import PluginError, name_nearest
+from kdnas.errors import PluginError, describe, name_nearest
 
 GROUPS = ("kdnas.environments", "kdnas.exporters", "kdnas.students", "kdnas.targets", "kdnas.teachers")
 
@@ -77,7 +77,7 @@ def explain_import(what: str, error: Exception) -> PluginError:
         return PluginError(f"{what} cannot be imported: {error}; install what it needs, or correct the name")
     if isinstance(error, AttributeError):
         return PluginError(f"{what} cannot be imported: {error}; correct the name, or the module that it names")
-    return PluginError(f"{what} cannot be imported: {type(error).__name__}: {error}; correct the module that it names")
+    return PluginError(f"{what} cannot be imported: {describe(error)}; correct the module that it names")
 
 
 def _search_first(folder: Path, module_name: str, reference: str) -> None:

@@ -53,7 +53,9 @@ def parse_quantity(text: str, dimension: Dimension) -> Quantity:
         return Quantity(value=number)
     factors = FACTORS[dimension]
     if unit not in factors:
-        raise BudgetError(f"{unit!r} is not a unit of {dimension}: {name_nearest(unit, [*factors, '%'])}")
+        other = next((other for other, units in FACTORS.items() if unit in units), None)
+        nearest = name_nearest(unit if other is None else "", [*factors, "%"])
+        raise BudgetError(f"{unit!r} is {f'a unit of {other}, ' if other else ''}not a unit of {dimension}: {nearest}")
     return Quantity(value=number * factors[unit])
 
 

@@ -47,7 +47,7 @@ def test_loads_what_the_entry_point_names(entry):
 
 
 def test_unknown_group_names_the_nearest():
-    with pytest.raises(PluginError, match="'kdnas.student' is not a plugin point: did you mean 'kdnas.students'"):
+    with pytest.raises(PluginError, match=r"'kdnas\.student' is not a plugin point: did you mean 'kdnas\.students'"):
         plugins.installed("kdnas.student")
 
 
@@ -61,13 +61,13 @@ def test_unknown_plugin_names_the_nearest():
 
 def test_plugin_without_its_package_names_it(entry):
     entry("package_that_nobody_has.envs:make")
-    with pytest.raises(PluginError, match="plugin 'mine' of kdnas.environments cannot be imported: No module named"):
+    with pytest.raises(PluginError, match=r"plugin 'mine' of kdnas.environments cannot be imported: No module named"):
         plugins.load("kdnas.environments", "mine")
 
 
 def test_plugin_that_points_at_nothing(entry):
     entry("collections:NoSuchThing")
-    with pytest.raises(PluginError, match="plugin 'mine' .* cannot be imported: .*NoSuchThing"):
+    with pytest.raises(PluginError, match=r"plugin 'mine' .* cannot be imported: .*NoSuchThing"):
         plugins.load("kdnas.environments", "mine")
 
 
@@ -132,9 +132,18 @@ def test_module_that_is_not_there():
 
 
 @pytest.mark.parametrize(
-    ("source", "said"), [("def make(:", "SyntaxError"), ("1 / 0", "ZeroDivisionError: division by zero")]
+    ("source", "said"),
+    [
+        ("def make(:", "SyntaxError: invalid syntax (plugin_broken.py, line 1)"),
+        ("\n1 / 0", "ZeroDivisionError: division by zero ({path}, line 2)"),
+        ("raise ValueError('two\\nlines')", "ValueError: two lines ({path}, line 1)"),
+    ],
 )
 def test_module_that_fails_while_it_is_imported(tmp_path, source, said):
-    (tmp_path / "plugin_broken.py").write_text(source)
-    with pytest.raises(PluginError, match=f"'plugin_broken:make' cannot be imported: {said}"):
+    path = tmp_path / "plugin_broken.py"
+    path.write_text(source)
+    with pytest.raises(PluginError) as raised:
         plugins.load_reference("plugin_broken:make", tmp_path)
+    assert str(raised.value) == (
+        f"'plugin_broken:make' cannot be imported: {said.format(path=path)}; correct the module that it names"
+    )

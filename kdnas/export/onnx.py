@@ -98,7 +98,7 @@ def _compare(content: bytes, team: Team, recorded: Mapping[str, Floats]) -> Arti
         outputs = dict(zip(names, session.run(names, feeds), strict=True))
     except Exception as error:  # onnxruntime's exceptions have no common class
         raise StudentError(f"export: onnxruntime refuses the artifact: {error}") from error
-    checked, agreed, error_ = 0, 0, 0.0
+    checked, agreed, worst = 0, 0, 0.0
     for group, agents in team.spec.groups.items():
         count = len(recorded[group])
         with torch.inference_mode():
@@ -109,11 +109,11 @@ def _compare(content: bytes, team: Team, recorded: Mapping[str, Floats]) -> Arti
         same = np.ones(count, np.bool_)
         for agent in agents:
             same &= outputs[f"{agent}.action"][:count] == actions
-            error_ = max(error_, float(np.abs(outputs[f"{agent}.logits"][:count] - logits.numpy()).max()))
+            worst = max(worst, float(np.abs(outputs[f"{agent}.logits"][:count] - logits.numpy()).max()))
         checked, agreed = checked + count, agreed + int(same.sum())
     if agreed < AGREEMENT * checked:
         raise StudentError(
             f"export: the artifact acts as its students on {agreed} of {checked} recorded rows, "
-            f"{AGREEMENT:.1%} are needed (logits differ by up to {error_:.3g}); nothing was written"
+            f"{AGREEMENT:.1%} are needed (logits differ by up to {worst:.3g}); nothing was written"
         )
-    return Artifact(files=(FILE,), checked_rows=checked, agreed_rows=agreed, max_error=error_)
+    return Artifact(files=(FILE,), checked_rows=checked, agreed_rows=agreed, max_error=worst)

@@ -28,10 +28,9 @@ _REFERENCE = [LayerShape(rows=64, columns=64, weight_bits=32, input_bits=32, out
 
 
 class OnnxTarget:
-    """`onnx`: see `Target`. A call of `InferenceSession.run` from Python, the binding's own time included.
+    """`onnx`: see `Target`. What is timed is a call of `InferenceSession.run` from Python, the binding's time included.
 
-    Args:
-        calls, chunks, warm_up, limit_s: see `Timing`.
+    Its arguments, which a study gives as `[target]`, are those of `Timing`.
     """
 
     name = "onnx"
@@ -44,9 +43,7 @@ class OnnxTarget:
 
         return {"runtime": "onnxruntime", "version": onnxruntime.__version__, "cpu": _cpu()}
 
-    def latency(
-        self, family: str, spec: StudentSpec, spaces: AgentSpec, *, normalised: bool = False
-    ) -> Latency:
+    def latency(self, family: str, spec: StudentSpec, spaces: AgentSpec, *, normalised: bool = False) -> Latency:
         layers = load_family(family).layers(spec, spaces)
         return self._time(make_shape_model(AGENT, layers, spaces, normalised=normalised), spaces)
 
@@ -81,5 +78,3 @@ def _cpu() -> str:
         lines = []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
-
-

@@ -19,9 +19,7 @@ _SCALE = 0.02
 """Of every quantized tensor; any positive number would do."""
 
 
-def make_shape_model(
-    agent: str, layers: Sequence[LayerShape], spaces: AgentSpec, *, normalised: bool
-) -> "ModelProto":
+def make_shape_model(agent: str, layers: Sequence[LayerShape], spaces: AgentSpec, *, normalised: bool) -> "ModelProto":
     """The graph that `OnnxExporter` would write for one agent whose network is a chain of layers with ReLU between.
 
     Integers are stored in 8 bits, whatever their own; those of fewer bits are clipped, as in the exported graph.

@@ -41,9 +41,7 @@ class Target(Protocol):
         """What a time depends on besides the network: runtime, version, cpu."""
         ...
 
-    def latency(
-        self, family: str, spec: StudentSpec, spaces: AgentSpec, *, normalised: bool = False
-    ) -> Latency:
+    def latency(self, family: str, spec: StudentSpec, spaces: AgentSpec, *, normalised: bool = False) -> Latency:
         """Time a student of this shape and number format; `normalised` puts the map of observations before it.
 
         Raises:

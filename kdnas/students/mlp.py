@@ -11,6 +11,10 @@ from kdnas.spaces.spec import FLOAT_BITS, StudentSpec
 from kdnas.students.family import LayerShape
 
 
+STATISTICS_BATCHES = 30
+"""Batches in training mode from which a fresh activation quantizer takes its first scale; later ones learn it."""
+
+
 class Mlp(nn.Module):
     """Float network (rows, O) -> (rows, N)."""
 
@@ -45,7 +49,10 @@ class QuantMlp(nn.Module):
         super().__init__()
         bits = spec.bits
         self.quantize_input = qnn.QuantIdentity(
-            act_quant=Int8ActPerTensorFloat, bit_width=bits.input, return_quant_tensor=True
+            act_quant=Int8ActPerTensorFloat,
+            bit_width=bits.input,
+            return_quant_tensor=True,
+            collect_stats_steps=STATISTICS_BATCHES,
         )
         linears: list[nn.Module] = []
         relus: list[nn.Module] = []
@@ -66,7 +73,10 @@ class QuantMlp(nn.Module):
             if index < len(floating.linears) - 1:
                 relus.append(
                     qnn.QuantReLU(
-                        act_quant=Uint8ActPerTensorFloat, bit_width=bits.activation, return_quant_tensor=True
+                        act_quant=Uint8ActPerTensorFloat,
+                        bit_width=bits.activation,
+                        return_quant_tensor=True,
+                        collect_stats_steps=STATISTICS_BATCHES,
                     )
                 )
         self.linears = nn.ModuleList(linears)

@@ -35,7 +35,8 @@ def rebuild_student(
     if spec.bits.quantized:
         network = family.quantize(network, spec)
     want = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    have = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    # A fresh quantizer does not list the scale that it has not learned yet: one number, which strict loading asks for.
+    have = {name: tuple(tensor.shape) for name, tensor in tensors.items() if name in want or tensor.ndim}
     if want != have:
         names = sorted(name for name in want.keys() | have.keys() if want.get(name) != have.get(name))
         raise BundleError(
@@ -45,5 +46,9 @@ def rebuild_student(
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise BundleError(f"{where}: {name!r} holds NaN or infinity; the file is damaged")
-    network.load_state_dict(dict(tensors))
+    try:
+        network.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        first = " ".join(str(error).split())
+        raise BundleError(f"{where}: the weights are not those of the spec {spec}: {first}") from error
     return Student(spec, spaces, network, normalisation).eval()

@@ -121,13 +121,14 @@ class Objective:
                 if error is None:
                     self.trained += 1
                     continue
-                fatal = not isinstance(error, StudentError) or key[1] == key[1].dense
-                if isinstance(error, KdnasError) and fatal:
+                if _is_fatal(error) or (isinstance(error, KdnasError) and key[1] == key[1].dense):
                     raise error
                 self.broken[key] = f"{key[1]}: {failure_reason(error)}"
         for attempt in [item for item in self.active if item.playing in ended]:
             assert attempt.playing is not None
             error = attempt.playing.exception()
+            if error is not None and _is_fatal(error):
+                raise error
             if error is not None:
                 self._fail(attempt, failure_reason(error))
             else:
@@ -203,3 +204,8 @@ class Objective:
 
 def _signature(candidate: Mapping[str, StudentSpec]) -> tuple[tuple[str, str], ...]:
     return tuple((group, spec.digest) for group, spec in sorted(candidate.items()))
+
+
+def _is_fatal(error: BaseException) -> bool:
+    """Whether no other candidate would fare better: not a student's own failure, and not a crash."""
+    return isinstance(error, KdnasError) and not isinstance(error, StudentError)

@@ -32,7 +32,9 @@ def test_groups_may_be_a_rule_or_a_table():
 
 @pytest.mark.parametrize("env", [{}, {"name": "e", "factory": "m:f"}])
 def test_one_environment(env):
-    assert refusal(env=env) == "f: [env]: give either name (a built-in or plugin environment) or factory (module:function)"
+    assert (
+        refusal(env=env) == "f: [env]: give either name (a built-in or plugin environment) or factory (module:function)"
+    )
 
 
 @pytest.mark.parametrize("teacher", [{}, {"checkpoint": "t", "factory": "m:f"}, {"factory": "m:f", "name": "n"}])
@@ -70,9 +72,18 @@ def test_every_table_is_strict():
 @pytest.mark.parametrize(
     ("tables", "sentence"),
     [
-        ({"teacher": {"checkpoint": "t", "train": {"gamma": 1.1}}}, "[teacher.train] gamma: must be less than or equal to 1"),
-        ({"teacher": {"checkpoint": "t", "train": {"hidden": [64, 0]}}}, "[teacher.train] hidden[1]: must be greater than"),
-        ({"teacher": {"checkpoint": "t", "train": {"entropy": [-0.1]}}}, "[teacher.train] entropy[0]: must be greater than"),
+        (
+            {"teacher": {"checkpoint": "t", "train": {"gamma": 1.1}}},
+            "[teacher.train] gamma: must be less than or equal to 1",
+        ),
+        (
+            {"teacher": {"checkpoint": "t", "train": {"hidden": [64, 0]}}},
+            "[teacher.train] hidden[1]: must be greater than",
+        ),
+        (
+            {"teacher": {"checkpoint": "t", "train": {"entropy": [-0.1]}}},
+            "[teacher.train] entropy[0]: must be greater than",
+        ),
         ({"distill": {"temperature": 0.0}}, "[distill] temperature: must be greater than 0"),
         ({"evaluation": {"final_episodes": 0}}, "[evaluation] final_episodes: must be greater than or equal to 1"),
         ({"search": {"workers": -1}}, "[search] workers: must be greater than or equal to 0"),

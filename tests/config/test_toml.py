@@ -130,7 +130,9 @@ def test_a_key_like_no_other_lists_what_is_known(study):
 
 
 def test_every_complaint_has_its_line(study):
-    assert [line.partition(":")[0] for line in study("[search]\ntrails = 3\nworkers = -1\n[target]\nnme = 'onnx'\n")] == [
+    assert [
+        line.partition(":")[0] for line in study("[search]\ntrails = 3\nworkers = -1\n[target]\nnme = 'onnx'\n")
+    ] == [
         "[search] workers",
         "[search] trails",
         "[target] nme",

@@ -15,8 +15,8 @@ def test_the_largest_pair_of_an_mlp() -> None:
 
 
 def test_a_teacher_is_charged_as_a_student_of_its_shape() -> None:
-    spec, spaces = StudentSpec(family="mlp", base=(40, 9), hidden=(40, 9)), AgentSpec(observation_size=7, action_count=3)
-    family = load_family("mlp")
+    spec, family = StudentSpec(family="mlp", base=(40, 9), hidden=(40, 9)), load_family("mlp")
+    spaces = AgentSpec(observation_size=7, action_count=3)
     network = family.build(spec, spaces, torch.Generator().manual_seed(0))
     params = sum(weight.numel() for weight in network.parameters())
     assert 4 * (params + largest_activation_pair(network, 7)) == memory_bytes(family.layers(spec, spaces))

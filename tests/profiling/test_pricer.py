@@ -143,5 +143,5 @@ def test_a_teacher_by_hand(teacher: Teacher, target: _CountingTarget) -> None:
 def test_a_teacher_that_cannot_be_counted_is_named(target: _CountingTarget) -> None:
     spaces = AgentSpec(observation_size=6, action_count=3)
     env = EnvSpec(name="test", agents={"a": spaces}, groups={"g": ("a",)}, state_size=6)
-    with pytest.raises(TeacherError, match="the teacher of group 'g' cannot be priced: _Gru.*aten::gru"):
+    with pytest.raises(TeacherError, match=r"the teacher of group 'g' cannot be priced: _Gru.*aten::gru"):
         Pricer(env, Teacher(env, {"g": _Gru()}), target).teacher_cost()

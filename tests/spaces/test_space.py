@@ -1,0 +1,229 @@
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from kdnas.config.toml import validate
+from kdnas.errors import ConfigError
+from kdnas.spaces.space import MAX_SPECS, SearchSpace, SpaceConfig, make_space, parse_bits, pruned_width
+from kdnas.spaces.spec import Bits, StudentSpec
+
+W4 = Bits(weight=4, activation=8, input=8)
+
+CONFIG = {
+    "name": "small",
+    "groups": {
+        "default": {
+            "bases": [{"hidden": [64, 64], "prune": [0.5, 0.75]}, {"hidden": [32], "prune": [0.0, 0.5]}],
+            "bits": ["float", "w4a8i8"],
+        },
+        "speaker": {"bases": [{"hidden": [8], "prune": [0.0]}]},
+    },
+}
+
+
+class FakeTrial:
+    """Answers as an Optuna trial would that was enqueued with these parameters."""
+
+    def __init__(self, parameters: dict[str, Any]) -> None:
+        self.parameters = parameters
+        self.asked: dict[str, list[Any]] = {}
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        assert self.asked.setdefault(name, list(choices)) == list(choices), f"{name} was asked with other choices"
+        assert self.parameters[name] in choices
+        return self.parameters[name]
+
+
+def space(config: dict[str, Any] = CONFIG, groups: Sequence[str] = ("speaker", "listener")) -> SearchSpace:
+    return make_space(validate(config, SpaceConfig, where="space"), groups)
+
+
+def only(hidden: list[int], prune: list[float], bits: Sequence[str] = ("float",)) -> SearchSpace:
+    table = {"bases": [{"hidden": hidden, "prune": prune}], "bits": list(bits)}
+    return space({"name": "x", "groups": {"default": table}}, ["a"])
+
+
+# Widths and bits.
+
+
+@pytest.mark.parametrize(
+    ("dense", "ratio", "left"),
+    [
+        (64, 0.0, 64),
+        (64, 0.5, 32),
+        (64, 0.625, 24),  # 64 * 0.375
+        (64, 0.75, 16),
+        (64, 0.8, 13),  # 12.8
+        (10, 0.75, 3),  # 2.5, halves up
+        (15, 0.9, 2),  # 1.5, which is 1.4999999999999998 in floats
+        (25, 0.9, 3),  # 2.5
+        (64, 0.99, 1),  # 0.64
+        (8, 0.99, 1),  # 0.08: at least one
+        (1, 0.9, 1),
+    ],
+)
+def test_pruned_width(dense, ratio, left):
+    assert pruned_width(dense, ratio) == left
+
+
+def test_bits_are_written_weights_activations_inputs():
+    assert parse_bits("float") == Bits()
+    assert parse_bits("w4a8i6") == Bits(weight=4, activation=8, input=6)
+
+
+@pytest.mark.parametrize("text", ["w4a8i8", "w2a2i2", "float"])
+def test_bits_are_written_as_they_are_read(text):
+    assert str(parse_bits(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "w4", "4a8i8", "w4a8", "w4a8i8 ", "w+4a8i8", "w4a8i8i8", "W4A8I8", "int8"])
+def test_text_that_is_no_bits(text):
+    with pytest.raises(ConfigError) as raised:
+        parse_bits(text)
+    assert str(raised.value) == (f"bits {text!r}: write 'float' or for example 'w4a8i8' (weights, activations, inputs)")
+
+
+@pytest.mark.parametrize("text", ["w1a8i8", "w4a9i8", "w4a8i16", "w32a8i8"])
+def test_bits_outside_two_to_eight(text):
+    with pytest.raises(ConfigError, match="2 to 8"):
+        parse_bits(text)
+
+
+# Realised specs.
+
+
+def test_sizes():
+    groups = space().groups
+    # The first base: 2 ratios in each of 2 layers, 2 formats: 2 * 2 * 2 = 8; the second: 2 * 2 = 4; none coincide.
+    assert len(groups["listener"].parameters) == 12
+    assert len(groups["speaker"].parameters) == 1
+
+
+def test_realised_specs_in_the_order_of_the_file():
+    specs = list(space().groups["listener"].parameters)
+    assert [(spec.hidden, str(spec.bits)) for spec in specs] == [
+        ((32, 32), "float"),
+        ((32, 32), "w4a8i8"),
+        ((32, 16), "float"),
+        ((32, 16), "w4a8i8"),
+        ((16, 32), "float"),
+        ((16, 32), "w4a8i8"),
+        ((16, 16), "float"),
+        ((16, 16), "w4a8i8"),
+        ((32,), "float"),
+        ((32,), "w4a8i8"),
+        ((16,), "float"),
+        ((16,), "w4a8i8"),
+    ]
+
+
+def test_ratios_that_realise_equal_widths_are_one_spec():
+    # 8 units: 0.5 leaves 4 and 0.55 leaves 3.6, rounded to 4.
+    group = only([8], [0.5, 0.55]).groups["a"]
+    assert list(group.parameters) == [StudentSpec(family="mlp", base=(8,), hidden=(4,))]
+    first, second = (
+        group.sample(FakeTrial({"a.base": 0, "a.0.prune.0": ratio, "a.bits": "float"})) for ratio in (0.5, 0.55)
+    )
+    assert first == second
+    assert hash(first) == hash(second)
+
+
+def test_the_first_parameters_stand_for_equal_specs():
+    group = only([8], [0.5, 0.55]).groups["a"]
+    assert list(group.parameters.values()) == [{"a.base": 0, "a.0.prune.0": 0.5, "a.bits": "float"}]
+
+
+def test_equal_widths_of_different_ancestors_are_two_specs():
+    table = {"bases": [{"hidden": [64], "prune": [0.5]}, {"hidden": [32], "prune": [0.0]}]}
+    specs = list(space({"name": "x", "groups": {"default": table}}, ["a"]).groups["a"].parameters)
+    assert [(spec.base, spec.hidden) for spec in specs] == [((64,), (32,)), ((32,), (32,))]
+
+
+# Sampling.
+
+
+def test_only_the_chosen_bases_ratios_are_asked():
+    trial = FakeTrial({"a.base": 1, "a.1.prune.0": 0.5, "a.bits": "w4a8i8"})
+    spec = space(groups=["speaker", "a"]).groups["a"].sample(trial)
+    assert spec == StudentSpec(family="mlp", base=(32,), hidden=(16,), bits=W4)
+    assert trial.asked == {"a.base": [0, 1], "a.1.prune.0": [0.0, 0.5], "a.bits": ["float", "w4a8i8"]}
+
+
+def test_every_layer_is_pruned_on_its_own():
+    parameters = {"a.base": 0, "a.0.prune.0": 0.75, "a.0.prune.1": 0.5, "a.bits": "float"}
+    assert space(groups=["speaker", "a"]).groups["a"].sample(FakeTrial(parameters)).hidden == (16, 32)
+
+
+def test_every_candidate_comes_back_from_its_parameters():
+    team = space()
+    for speaker in team.groups["speaker"].parameters:
+        for listener in team.groups["listener"].parameters:
+            candidate = {"speaker": speaker, "listener": listener}
+            trial = FakeTrial(team.parameters(candidate))
+            assert team.sample(trial) == candidate
+            assert set(trial.asked) == set(trial.parameters)  # nothing is enqueued that is not asked
+
+
+def test_parameters_of_a_team_do_not_collide():
+    assert space().parameters({group: next(iter(one.parameters)) for group, one in space().groups.items()}) == {
+        "speaker.base": 0,
+        "speaker.0.prune.0": 0.0,
+        "speaker.bits": "float",
+        "listener.base": 0,
+        "listener.0.prune.0": 0.5,
+        "listener.0.prune.1": 0.5,
+        "listener.bits": "float",
+    }
+
+
+# Spaces for an environment's groups.
+
+
+def test_a_group_has_its_own_table_or_the_default():
+    groups = space().groups
+    assert groups["speaker"].table.bases[0].hidden == (8,)
+    assert [base.hidden for base in groups["listener"].table.bases] == [(64, 64), (32,)]
+
+
+def test_a_table_for_no_group_names_the_nearest():
+    with pytest.raises(ConfigError) as raised:
+        space(groups=["speakers", "listener"])
+    assert str(raised.value) == (
+        "space 'small': [groups.speaker] is no group here: did you mean 'speakers'? "
+        "(known: default, listener, speakers)"
+    )
+
+
+def test_a_group_without_a_table():
+    config = {"name": "x", "groups": {"speaker": CONFIG["groups"]["speaker"]}}
+    with pytest.raises(ConfigError) as raised:
+        space(config)
+    assert str(raised.value) == "space 'x': neither [groups.listener] nor [groups.default] is there"
+
+
+def test_too_many_choices():
+    # 6 ratios in 6 layers: 6^6 = 46,656.
+    with pytest.raises(ConfigError) as raised:
+        only([64] * 6, [0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    assert str(raised.value) == (
+        "space 'x': group 'a' has 46,656 choices, 20,000 at most; offer fewer pruning ratios, bases or bits"
+    )
+    assert MAX_SPECS == 20_000
+
+
+def test_a_huge_space_is_counted_and_not_listed():
+    # 100^8 * 2 = 2e16 choices, refused at once.
+    with pytest.raises(ConfigError, match="has 20,000,000,000,000,000 choices"):
+        only([64] * 8, [index / 100 for index in range(100)], ["float", "w4a8i8"])
+
+
+# The digest.
+
+
+def test_the_digest_knows_choices_and_not_words():
+    words = CONFIG | {"name": "renamed", "description": "other words"}
+    assert space(words).digest == space().digest
+    changed = CONFIG | {"groups": CONFIG["groups"] | {"speaker": {"bases": [{"hidden": [8], "prune": [0.1]}]}}}
+    assert space(changed).digest != space().digest
+    assert space(groups=["speaker", "other"]).digest != space().digest  # other parameter names

@@ -1,0 +1,112 @@
+import json
+
+import pytest
+
+from kdnas.errors import ConfigError
+from kdnas.spaces.spec import Bits, StudentSpec
+
+W4 = Bits(input=8, weight=4, activation=8)
+SPEC = StudentSpec(family="mlp", base=(64, 64), hidden=(24, 16), bits=W4)
+
+
+def test_bits_are_all_float_or_all_narrow():
+    assert not Bits().quantized
+    assert W4.quantized
+    assert (str(Bits()), str(W4)) == ("float", "w4a8i8")
+
+
+@pytest.mark.parametrize("width", [1, 0, -4, 9, 16])
+def test_widths_are_two_to_eight(width):
+    with pytest.raises(ConfigError) as raised:
+        Bits(input=8, weight=width, activation=8)
+    assert str(raised.value) == f"bits: each must be 2 to 8, or 32 for float, but got (8, {width}, 8)"
+
+
+def test_half_float_is_refused():
+    with pytest.raises(ConfigError) as raised:
+        Bits(weight=4, activation=8)
+    assert str(raised.value) == "bits: input, weight and activation are all 32 or all 2 to 8, but got (32, 4, 8)"
+
+
+@pytest.mark.parametrize("hidden", [(24,), (24, 16, 8), (65, 16), (24, 0), (24, -1), ()])
+def test_hidden_fits_into_the_base(hidden):
+    with pytest.raises(ConfigError) as raised:
+        StudentSpec(family="mlp", base=(64, 64), hidden=hidden)
+    assert str(raised.value).startswith(f"spec: hidden {hidden} must have the depth of base (64, 64)")
+
+
+def test_relatives():
+    assert SPEC.dense == StudentSpec(family="mlp", base=(64, 64), hidden=(64, 64))
+    assert SPEC.floating == StudentSpec(family="mlp", base=(64, 64), hidden=(24, 16))
+    assert SPEC.dense.dense == SPEC.dense
+
+
+def test_equal_specs_are_one():
+    twin = StudentSpec(family="mlp", base=(64, 64), hidden=(24, 16), bits=Bits(weight=4, activation=8, input=8))
+    assert twin == SPEC
+    assert hash(twin) == hash(SPEC)
+    assert twin.digest == SPEC.digest
+
+
+def test_every_field_is_in_the_digest():
+    others = [
+        SPEC,
+        StudentSpec(family="gru", base=(64, 64), hidden=(24, 16), bits=W4),
+        StudentSpec(family="mlp", base=(64, 48), hidden=(24, 16), bits=W4),
+        StudentSpec(family="mlp", base=(64, 64), hidden=(16, 24), bits=W4),
+        SPEC.floating,
+        *(
+            StudentSpec(family="mlp", base=(64, 64), hidden=(24, 16), bits=bits)
+            for bits in (
+                Bits(input=8, weight=8, activation=4),
+                Bits(input=4, weight=8, activation=8),
+                Bits(input=8, weight=8, activation=8),
+            )
+        ),
+    ]
+    assert len({spec.digest for spec in others}) == len(others)
+
+
+def test_the_digest_is_the_same_in_every_process():
+    # Folders of the bank are named by it. As `sha256sum` gives it for
+    # {"base": [64, 64], "bits": {"activation": 8, "input": 8, "weight": 4}, "family": "mlp", "hidden": [24, 16]}
+    assert SPEC.digest == "787394d8867b3b5f"
+
+
+def test_text():
+    assert str(SPEC) == "mlp 24x16 w4a8i8"
+    assert str(SPEC.dense) == "mlp 64x64 float"
+
+
+def test_json_round_trip():
+    written = json.loads(json.dumps(SPEC.as_json()))
+    assert written == {
+        "family": "mlp",
+        "base": [64, 64],
+        "hidden": [24, 16],
+        "bits": {"input": 8, "weight": 4, "activation": 8},
+    }
+    assert StudentSpec.from_json(written) == SPEC
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bits": None},
+        {"bits": {"weight": 4, "activation": 8, "inputs": 8}},
+        {"bits": {"weight": "4", "activation": 8, "input": 8}},
+        {"hidden": None},
+        {"hidden": [24.7, 16]},
+        {"hidden": [True, 16]},
+        {"base": ["64", 64]},
+    ],
+)
+def test_json_that_is_no_spec(change):
+    with pytest.raises(ConfigError, match="is not a student spec"):
+        StudentSpec.from_json(SPEC.as_json() | change)
+
+
+@pytest.mark.parametrize("data", [{}, [1, 2], None, "mlp"])
+def test_json_of_something_else(data):
+    with pytest.raises(ConfigError, match="is not a student spec"):
+        StudentSpec.from_json(data)

@@ -73,6 +73,12 @@ def make_score(student: NDArray[np.float64], teacher: NDArray[np.float64], rando
     )
 
 
+def bootstrap(returns: NDArray[np.float64]) -> Interval:
+    """Mean of per-episode returns (E,) with its interval."""
+    picks = np.random.default_rng(0).integers(len(returns), size=(RESAMPLES, len(returns)))
+    return _interval(float(returns.mean()), returns[picks].mean(1), len(returns))
+
+
 def check_teacher_beats_random(teacher: NDArray[np.float64], random: NDArray[np.float64]) -> None:
     """Refuse a teacher whose mean return is not above random play's.
 

@@ -22,6 +22,9 @@ from kdnas.study.run_folder import RunFolder
 from kdnas.study.setup import Setup
 from kdnas.teachers.demonstrations import Demonstrations
 
+FORMAT = "onnx"
+"""The artifact in every student folder; `kdnas export --format` adds others."""
+
 CHECKED_ROWS = 2000
 """Recorded observations of each group on which an artifact is compared with its students."""
 
@@ -42,9 +45,15 @@ def recorded_rows(setup: Setup, demonstrations: Demonstrations) -> dict[str, Flo
 
 
 def deliver(
-    setup: Setup, run: RunFolder, bank: StudentBank, member: Member, recorded: Mapping[str, Floats], format: str = "onnx"
+    setup: Setup,
+    run: RunFolder,
+    bank: StudentBank,
+    member: Member,
+    recorded: Mapping[str, Floats],
+    *,
+    seeds: str = "final",
 ) -> Member:
-    """Write `students/NNNN` of a member and return the member with its path.
+    """Write `students/NNNN` of a member and return the member with its path; `seeds` names those of its score.
 
     Raises:
         RunError: the folder cannot be written.
@@ -56,7 +65,7 @@ def deliver(
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        artifact: Artifact = plugins.load("kdnas.exporters", format)().export(team, part, recorded=recorded)
+        artifact: Artifact = plugins.load("kdnas.exporters", FORMAT)().export(team, part, recorded=recorded)
         card = StudentCard(
             kdnas_version=version("kdnas"),
             environment=setup.spec.name,
@@ -64,7 +73,7 @@ def deliver(
             state_size=setup.spec.state_size,
             groups=group_cards(team),
             cost=_cost_json(member),
-            score={**member.score.as_json(), "seeds": "final"},
+            score={**member.score.as_json(), "seeds": seeds},
             hashes=Hashes(
                 teacher={group: setup.teacher.digest(group) for group in setup.spec.groups},
                 study=hashlib.sha256(repr(sorted(run.identity.items())).encode()).hexdigest()[:16],
@@ -72,7 +81,7 @@ def deliver(
             ),
             artifacts=(
                 ArtifactCard(
-                    format=format,
+                    format=FORMAT,
                     files=artifact.files,
                     checked_rows=artifact.checked_rows,
                     agreed_rows=artifact.agreed_rows,

@@ -20,8 +20,11 @@ import tomli_w
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from kdnas.config.study import StudyConfig
+from kdnas.config.toml import read_toml
 from kdnas.errors import RunError
-from kdnas.study.setup import Setup
+from kdnas.spaces.space import SpaceConfig
+from kdnas.study.setup import Setup, StudyFile
 
 SCHEMA = 1
 
@@ -159,6 +162,18 @@ def read_run(path: Path) -> dict[str, Any]:
         raise RunError(f"{path}: is no kdnas run (it has no run.json); give the folder of --out") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path / 'run.json'}: cannot be read: {error!r}") from error
+
+
+def reopen_study(path: Path) -> StudyFile:
+    """The study of a run, as it was searched.
+
+    Raises:
+        KdnasError: the folder is no run, or its files are damaged.
+    """
+    card = read_run(path)
+    config = read_toml(path / "study.toml", StudyConfig)
+    space = read_toml(path / "space.toml", SpaceConfig)
+    return StudyFile(config=config, folder=Path(card["study_folder"]), space=space)
 
 
 def write_text(path: Path, text: str) -> None:

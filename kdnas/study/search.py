@@ -74,7 +74,7 @@ def search(
     file = read_study(study, budget=texts, trials=trials, workers=workers, seed=seed)
     setup = open_study(file)
     path = Path(out) if out is not None else Path("runs") / setup.config.name
-    gate = _make_gate(setup, _known_latencies(path))
+    gate = make_gate(setup, _known_latencies(path))
     report = check_budget(setup.space, gate, setup.config.search.seed)
     watch.preflight(report)
     run = open_run(path, setup, storage)
@@ -84,7 +84,7 @@ def search(
         run.close()
 
 
-def profile(study: str | Path, *, budget: str | Sequence[str] | None = None) -> tuple[Setup, Preflight]:
+def profile(study: str | Path, *, budget: str | Sequence[str] | None = None) -> Preflight:
     """Pre-flight alone: what the budget leaves of the study's space.
 
     Raises:
@@ -92,14 +92,15 @@ def profile(study: str | Path, *, budget: str | Sequence[str] | None = None) -> 
     """
     texts = [budget] if isinstance(budget, str) else budget
     setup = open_study(read_study(study, budget=texts))
-    return setup, check_budget(setup.space, _make_gate(setup, {}), setup.config.search.seed)
+    return check_budget(setup.space, make_gate(setup, {}), setup.config.search.seed)
 
 
-def _make_gate(
+def make_gate(
     setup: Setup,
     measured: Mapping[str, Latency],
     pause: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Gate:
+    """The gate of a study, with the latencies that are known already."""
     pricer = Pricer(
         setup.spec,
         setup.teacher,
@@ -129,7 +130,7 @@ def _search(
     demonstrations = record_demonstrations(setup, run.path)
     count = config.search.workers or default_workers()
     with Workers(count, sit_down, (setup.file, run.path.resolve(), demonstrations.folder.resolve())) as workers:
-        gate = _make_gate(setup, measured, workers.paused)
+        gate = make_gate(setup, measured, workers.paused)
         seeds = setup.seeds.search(config.evaluation.search_episodes)
         teacher, random = _references(run, workers, "search", seeds, real=False)
         check_teacher_beats_random(teacher, random)
@@ -220,10 +221,10 @@ def _take_up(study: "optuna.Study", setup: Setup, objective: Objective) -> None:
         elif trial.state == TrialState.COMPLETE:
             retention, flops, memory = trial.values
             score = Score.from_json(trial.user_attrs["score"])
-            objective.remember(_candidate(setup, trial), score, (retention, flops, memory))
+            objective.remember(candidate_of(setup, trial), score, (retention, flops, memory))
 
 
-def _candidate(setup: Setup, trial: Any) -> dict[str, StudentSpec]:
+def candidate_of(setup: Setup, trial: Any) -> dict[str, StudentSpec]:
     """The candidate of a stored trial, by its parameters."""
     import optuna
 
@@ -246,7 +247,7 @@ def _best_members(objective: Objective, study: "optuna.Study", gate: Gate) -> li
     members = []
     for index in non_dominated([(trial.values[0], trial.values[1], trial.values[2]) for trial in complete]):
         trial = complete[index]
-        candidate = _candidate(objective.setup, trial)
+        candidate = candidate_of(objective.setup, trial)
         verdict = gate.judge(candidate, measure_all=True)
         if not verdict.feasible:  # priced by the same records as in the search, so this is never seen twice
             continue

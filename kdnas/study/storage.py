@@ -54,13 +54,26 @@ def read_trials(url: str, study_name: str) -> list[Any]:
     Raises:
         RunError: the storage or the study is not there.
     """
+    return _load(url, study_name).get_trials(deepcopy=False)
+
+
+def read_study_id(url: str, study_name: str) -> int:
+    """Number of a run's study in its storage, as the dashboard's addresses have it.
+
+    Raises:
+        RunError: the storage or the study is not there.
+    """
+    return _load(url, study_name)._study_id
+
+
+def _load(url: str, study_name: str) -> "optuna.Study":
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
         raise RunError(f"storage {url}: is not there; was the run moved? repeat the search in a new --out")
     try:
-        return optuna.load_study(storage=url, study_name=study_name).get_trials(deepcopy=False)
+        return optuna.load_study(storage=url, study_name=study_name)
     except Exception as error:  # drivers raise their own kinds
         raise RunError(f"storage {_shown(url)}: cannot be read: {str(error).strip().splitlines()[0]}") from error
 

@@ -8,7 +8,7 @@ from kdnas.budgets.cost import Cost, TeamCost
 def cost(macs: int, **others: float) -> Cost:
     return Cost(
         macs=macs,
-        **{"bops": 0, "params": 0, "memory_bytes": 0, "latency_p50_s": 0.0, "latency_p95_s": 0.0} | others,  # type: ignore[arg-type]
+        **{"bops": 0, "params": 0, "memory_bytes": 0, "latency_p50_s": 0.0, "latency_p95_s": 0.0} | others,
     )
 
 

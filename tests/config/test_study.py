@@ -52,7 +52,7 @@ def test_each_source_of_a_teacher_is_enough_alone(source):
 def test_it_is_frozen():
     study = validate(LEAST, StudyConfig, where="f")
     with pytest.raises(ValidationError):
-        study.name = "y"  # type: ignore[misc]
+        study.name = "y"
 
 
 def test_what_is_dumped_is_read_back():

@@ -47,12 +47,12 @@ def test_groups_have_their_own_actions():
 
 
 def test_the_seed_decides_and_no_global_generator():
-    before = np.random.get_state()[1].tolist()  # type: ignore[index, union-attr]
+    before = np.random.get_state()[1].tolist()
     first, second, other = (
         RandomPolicy({"a": 5}, seed).act({"a": observations(50, 2)}, {}, NO_STATE)["a"].tolist() for seed in (3, 3, 4)
     )
     assert first == second != other
-    assert np.random.get_state()[1].tolist() == before  # type: ignore[index, union-attr]
+    assert np.random.get_state()[1].tolist() == before
 
 
 def test_steps_differ():

@@ -1,0 +1,66 @@
+"""The only file that writes to the terminal, and the way every command ends when something is wrong."""
+
+import functools
+import logging
+import shlex
+import sys
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from kdnas.errors import KdnasError
+
+if TYPE_CHECKING:
+    from kdnas.report.tables import Table
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+out = Console(highlight=False, soft_wrap=False)
+err = Console(stderr=True, highlight=False)
+
+EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
+
+
+def command(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """A command whose user errors end in their sentence and exit code 2, and Ctrl-C in exit code 130."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        warnings.filterwarnings("ignore")  # of dependencies; our own messages are errors or log records
+        logging.getLogger("fvcore").setLevel(logging.ERROR)
+        try:
+            return function(*args, **kwargs)
+        except KdnasError as error:
+            err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+            raise typer.Exit(EXIT_ERROR) from error
+        except KeyboardInterrupt as error:
+            err.print("interrupted", soft_wrap=True)
+            raise typer.Exit(EXIT_INTERRUPTED) from error
+
+    return wrapped
+
+
+def this_command() -> str:
+    """The command line as the user may type it again."""
+    return shlex.join(["kdnas", *sys.argv[1:]])
+
+
+def print_table(table: "Table", title: str | None = None) -> None:
+    """Print a table; numbers to the right, the last column wraps."""
+    rich = RichTable(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for index, name in enumerate(table.header):
+        last = index == len(table.header) - 1
+        rich.add_column(name, justify="left" if last or index == 0 else "right", overflow="fold", no_wrap=not last)
+    for row in table.rows:
+        rich.add_row(*row)
+    # Into a pipe, one line a row: tables are read by scripts too.
+    if out.is_terminal:
+        out.print(rich)
+    else:
+        Console(file=sys.stdout, width=240, highlight=False).print(rich)

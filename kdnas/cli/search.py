@@ -1,0 +1,68 @@
+"""`kdnas search`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kdnas.cli.render import EXIT_INTERRUPTED, command, err, out, print_table, this_command
+
+StudyArgument = Annotated[
+    str, typer.Argument(metavar="[STUDY]", help="A shipped study (spread, spread_tiny, speaker_listener) or a path.")
+]
+BudgetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--budget",
+        "-b",
+        metavar="LIMIT",
+        help="A hard limit, [SCOPE.]METRIC<NUMBER[UNIT]; repeat it or separate by commas. Metrics: latency macs flops "
+        "bops params memory. Scopes: none (each agent), team (sum), a group. A % is of the teacher's. "
+        'For example "latency<2ms", "team.memory<=12KiB", "flops<5%".',
+    ),
+]
+
+
+@command
+def search(
+    study: StudyArgument = "spread",
+    budget: BudgetOption = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Candidates in total; a run goes on to this number. [default: the study's]")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that train and play. [default: one for each core]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Replaces the study's seed.")] = None,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Run folder; the same one goes on. [default: runs/STUDY]")
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(metavar="URL", help="Optuna storage, e.g. postgresql://... [default: SQLite in the run]")
+    ] = None,
+) -> None:
+    """Search student teams of a study's teacher that meet a budget.
+
+    Prints the Pareto front and writes a folder for each of its teams: weights, ONNX and a card.
+    """
+    from kdnas.cli.progress import Screen
+    from kdnas.report.tables import front_table
+    from kdnas.study.search import search as run_search
+
+    with Screen() as screen:
+        try:
+            front = run_search(
+                study,
+                budget=budget,
+                trials=trials,
+                workers=workers,
+                seed=seed,
+                out=out_folder,
+                storage=storage,
+                watch=screen,
+            )
+        except KeyboardInterrupt as error:
+            err.print(f"interrupted; everything finished is kept. To go on:\n  {this_command()}", soft_wrap=True)
+            raise typer.Exit(EXIT_INTERRUPTED) from error
+    print_table(front_table(front))
+    out.print(f"students: {front.folder}/students   take one: kdnas export {front.folder} --best \"max retention\"")

@@ -1,0 +1,91 @@
+"""Making and playing a study's teacher."""
+
+import csv
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from kdnas.envs.make import check_twin, choose_processes, make_env, make_twin
+from kdnas.envs.rollouts import play
+from kdnas.errors import ConfigError, TeacherError
+from kdnas.evaluation.score import Interval, bootstrap
+from kdnas.evaluation.seeds import SeedSets
+from kdnas.policies.team_policy import TeamPolicy
+from kdnas.study.evaluate import random_policy
+from kdnas.study.setup import open_study, read_study
+from kdnas.study.workers import default_workers
+from kdnas.teachers.checkpoint import save_teacher
+from kdnas.teachers.mappo import Progress, train_mappo
+
+
+def train_teacher(
+    study: str | Path,
+    *,
+    out: Path | None,
+    seed: int | None,
+    steps: int | None,
+    force: bool,
+    report: Callable[[Progress], None],
+) -> Path:
+    """Train the teacher of a study and write its folder.
+
+    Raises:
+        ConfigError: the study has no [teacher.train].
+        TeacherError: a teacher is there already, or the folder cannot be written.
+    """
+    file = read_study(study)
+    table = file.config.teacher.train
+    checkpoint = file.config.teacher.checkpoint
+    if table is None or (checkpoint is None and out is None):
+        raise ConfigError(f"study {file.config.name!r}: [teacher.train] and [teacher] checkpoint are needed to train one")
+    folder = out if out is not None else file.folder / str(checkpoint)
+    if (folder / "teacher.json").exists() and not force:
+        raise TeacherError(f"{folder}: holds a teacher; choose another --out, or --force to replace it")
+    changes = {"seed": seed, "steps_per_cycle": steps}
+    table = table.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    real = make_env(file.config.env, file.folder)
+    twin = make_twin(file.config.env, file.folder)
+    if twin is not None:
+        check_twin(real, twin, seed=table.seed, max_steps=file.config.env.max_steps)
+    curve: list[Progress] = []
+
+    def note(progress: Progress) -> None:
+        curve.append(progress)
+        report(progress)
+
+    networks = train_mappo(twin or real, table, file.config.env.max_steps, note)
+    save_teacher(folder, networks, real.spec.name, table, curve[-1].env_steps, version("kdnas"))
+    with (folder / "learning_curve.csv").open("w", newline="", encoding="utf-8") as opened:
+        writer = csv.writer(opened)
+        writer.writerow(["env_steps", "mean_return_per_agent", "seconds"])
+        writer.writerows([row.env_steps, f"{row.mean_return:.4f}", f"{row.seconds:.1f}"] for row in curve)
+    return folder
+
+
+def evaluate_teacher(study: str | Path, *, episodes: int, seed: int) -> dict[str, Interval]:
+    """Returns of a study's teacher and of random play in the real environment, mean over agents.
+
+    Raises:
+        KdnasError: the study's environment or teacher cannot be used.
+    """
+    setup = open_study(read_study(study))
+    config = setup.config
+    processes = choose_processes(
+        config.env, setup.file.folder, copies=config.evaluation.copies, cores=default_workers()
+    )
+    env = setup.make_real_env(processes)
+    policies: dict[str, TeamPolicy] = {"teacher": setup.teacher, "random": random_policy(setup, seed)}
+    seeds = SeedSets(seed).final(episodes)
+    try:
+        return {
+            name: bootstrap(
+                np.asarray(
+                    play(env, policy, seeds, copies=config.evaluation.copies, max_steps=config.env.max_steps).mean
+                )
+            )
+            for name, policy in policies.items()
+        }
+    finally:
+        env.close()

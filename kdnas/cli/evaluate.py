@@ -10,7 +10,9 @@ from kdnas.cli.render import command, print_table
 
 @command
 def evaluate(
-    path: Annotated[Path, typer.Argument(metavar="STUDENT_OR_RUN", help="A student folder, or a run: its whole front.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="STUDENT_OR_RUN", help="A student folder, or a run: its whole front.")
+    ],
     episodes: Annotated[int, typer.Option(min=2, help="Episodes, the same for students, teacher and random.")] = 500,
     seed: Annotated[int, typer.Option(min=0, help="Episodes derive from it; choose one of your own.")] = 1,
     study: Annotated[

@@ -16,7 +16,7 @@ def export(
         str | None,
         typer.Option(
             metavar="SELECTOR",
-            help='Of the front: [CONSTRAINTS][, min|max METRIC], for example "flops<2k" or "retention>=95%, min memory"; '
+            help='Of the front: [CONSTRAINTS][, min|max METRIC], e.g. "flops<2k" or "retention>=95%, min memory"; '
             "without a goal, the highest retention. Constraints hold for each agent, team.METRIC for the sum.",
         ),
     ] = None,

@@ -54,9 +54,7 @@ class Screen:
             )
             self._bar.add_task("search", total=progress.total, told="")
             self._bar.start()
-        self._bar.update(
-            self._bar.task_ids[0], total=progress.total, completed=progress.ended, told=describe(progress)
-        )
+        self._bar.update(self._bar.task_ids[0], total=progress.total, completed=progress.ended, told=describe(progress))
         if progress.ended >= progress.total:
             self._bar.stop()
 
@@ -83,7 +81,9 @@ def show_preflight(report: "Preflight") -> None:
 
     print_table(preflight_table(report))
     counts = ", ".join(f"{group} {count}" for group, count in report.specs_per_group.items())
-    err.print(f"{100 * report.feasible_share:.3g} % of random candidates are feasible; students to choose from: {counts}")
+    err.print(
+        f"{100 * report.feasible_share:.3g} % of random candidates are feasible; students to choose from: {counts}"
+    )
 
 
 def _minutes(seconds: float) -> str:

@@ -28,7 +28,8 @@ def search(
     study: StudyArgument = "spread",
     budget: BudgetOption = None,
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Candidates in total; a run goes on to this number. [default: the study's]")
+        int | None,
+        typer.Option(min=1, help="Candidates in total; a run goes on to this number. [default: the study's]"),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that train and play. [default: one for each core]")
@@ -38,7 +39,8 @@ def search(
         Path | None, typer.Option("--out", help="Run folder; the same one goes on. [default: runs/STUDY]")
     ] = None,
     storage: Annotated[
-        str | None, typer.Option(metavar="URL", help="Optuna storage, e.g. postgresql://... [default: SQLite in the run]")
+        str | None,
+        typer.Option(metavar="URL", help="Optuna storage, e.g. postgresql://... [default: SQLite in the run]"),
     ] = None,
 ) -> None:
     """Search student teams of a study's teacher that meet a budget.
@@ -65,4 +67,4 @@ def search(
             err.print(f"interrupted; everything finished is kept. To go on:\n  {this_command()}", soft_wrap=True)
             raise typer.Exit(EXIT_INTERRUPTED) from error
     print_table(front_table(front))
-    out.print(f"students: {front.folder}/students   take one: kdnas export {front.folder} --best \"max retention\"")
+    out.print(f'students: {front.folder}/students   take one: kdnas export {front.folder} --best "max retention"')

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from kdnas.errors import StudentError
+from kdnas.spaces.spec import StudentSpec
 from kdnas.students.family import Family
 from kdnas.students.student import Student
-from kdnas.spaces.spec import StudentSpec
 
 
 def prune(student: Student, spec: StudentSpec, family: Family, loss: Callable[[Student], Tensor]) -> Student:
@@ -42,6 +42,11 @@ def prune(student: Student, spec: StudentSpec, family: Family, loss: Callable[[S
             pruning_ratio_dict=ratios,
             ignored_layers=kept,
             root_module_types=[nn.Linear],
+            # The defaults are one dict for all pruners of a process.
+            in_channel_groups={},
+            out_channel_groups={},
+            num_heads={},
+            channel_groups={},
         )
         loss(pruned).backward()  # type: ignore[no-untyped-call]
         pruner.step()

@@ -102,16 +102,16 @@ class DistillTable(Strict):
     """Distilling a dense base from scratch."""
     recovery_steps: CountOrZero = 12000
     """Float steps after pruning."""
-    qat_steps: CountOrZero = 600
+    qat_steps: CountOrZero = 800
     """Quantization-aware steps after recovery."""
     batch: Count = 1024
     learning_rate: Positive = 3e-3
     """Of Adam, at the start of every phase; it falls to 0 by a cosine."""
-    qat_learning_rate: Positive = 1e-3
+    qat_learning_rate: Positive = 2e-3
     temperature: Positive = 1.0
     """tau of the KL: tau^2 KL(softmax(z_T/tau) || softmax(z_S/tau))."""
-    on_policy_every: CountOrZero = 1000
-    """Steps between two batches of on-policy episodes (DAgger, Ross et al. 2011); 0 switches it off."""
+    on_policy_rounds: CountOrZero = 12
+    """Batches of on-policy episodes in each training, evenly spaced (DAgger, Ross et al. 2011); 0 switches it off."""
     on_policy_episodes: Count = 256
     """Episodes of each such batch."""
     memory_rows: Count = 400_000

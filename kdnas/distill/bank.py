@@ -3,18 +3,18 @@
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
 
 from kdnas.config.study import DistillTable
 from kdnas.distill.pool import Pool
-from kdnas.errors import RunError
+from kdnas.errors import BundleError, RunError
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.student import Normalisation, Student
-from kdnas.students.weights import rebuild_student, student_tensors
+from kdnas.students.weights import read_tensors, rebuild_student, student_tensors, write_tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +53,21 @@ class StudentBank:
         """A banked student.
 
         Raises:
-            RunError: it is not there or not readable.
-            BundleError: its weights are not those of the spec.
+            RunError: it is not there, not readable, or its weights are not those of the spec.
         """
         path = self._path(pool, spec)
         try:
-            tensors = load_file(path)
-            with safe_open(path, framework="pt") as opened:
-                metadata = json.loads((opened.metadata() or {}).get("kdnas", "{}"))
-        except (OSError, SafetensorError, ValueError) as error:
-            raise RunError(f"{path}: banked student {spec} cannot be read: {error}; delete it to train it anew") from error
-        normalisation = Normalisation(**metadata["normalisation"]) if metadata.get("normalisation") else None
-        return rebuild_student(spec, pool.spaces, tensors, normalisation=normalisation, where=str(path))
+            tensors, metadata = read_tensors(path)
+            if json.loads(metadata["spec"]) != spec.as_json():
+                raise ValueError(f"it holds {metadata['spec']}")
+            stored = json.loads(metadata["normalisation"])
+            normalisation = Normalisation(shift=tuple(stored[0]), scale=tuple(stored[1])) if stored else None
+            return rebuild_student(spec, pool.spaces, tensors, normalisation=normalisation, where=str(path))
+        except (OSError, SafetensorError, ValueError, LookupError, TypeError, BundleError) as error:
+            said = str(error).removeprefix(f"{path}: ")
+            raise RunError(
+                f"{path}: banked student {spec} cannot be used: {said}; delete the file to train it anew"
+            ) from error
 
     def store(self, pool: Pool, student: Student) -> None:
         """Write a student.
@@ -75,17 +78,20 @@ class StudentBank:
         path = self._path(pool, student.spec)
         normalisation = student.normalisation
         metadata = {
-            "spec": student.spec.as_json(),
-            "normalisation": {"shift": normalisation.shift, "scale": normalisation.scale} if normalisation else None,
+            "spec": json.dumps(student.spec.as_json()),
+            "normalisation": json.dumps([normalisation.shift, normalisation.scale] if normalisation else None),
         }
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            save_file(student_tensors(student), part, metadata={"kdnas": json.dumps(metadata)})
+            write_tensors(part, student_tensors(student), metadata)
             part.replace(path)
         except OSError as error:
-            part.unlink(missing_ok=True)
-            raise RunError(f"{path}: cannot be written: {error.strerror or error}; make room or choose --out") from error
+            with suppress(OSError):
+                part.unlink()
+            raise RunError(
+                f"{path}: cannot be written: {error.strerror or error}; make room or choose another --out"
+            ) from error
 
     def _path(self, pool: Pool, spec: StudentSpec) -> Path:
         return self.folder / f"{self.address(pool, spec)}.safetensors"

@@ -14,6 +14,7 @@ class RowMemory:
 
     def __init__(self, demonstrations: Rows, capacity: int, generator: torch.Generator) -> None:
         count = len(demonstrations.observations)
+        capacity = max(capacity, 2)  # one demonstration, one row of the student's own
         self.keep = min(count, capacity // 2)
         # A random half, at most, of what fits: demonstrations come in the order of their episodes.
         chosen = torch.randperm(count, generator=generator)[: self.keep].sort().values.numpy()
@@ -34,16 +35,18 @@ class RowMemory:
 
     def add(self, rows: Rows) -> None:
         """Take in rows, in place of the oldest on-policy ones when there is no room."""
-        count = len(rows.observations)
-        places = torch.arange(self._next, self._next + count)
         room = self._capacity - self.keep
+        count = min(len(rows.observations), room)  # of more than a ringful, the latest are kept
+        if not count:
+            return
+        places = torch.arange(self._next, self._next + count)
         places = torch.where(places < self._capacity, places, self.keep + (places - self.keep) % room)
-        self._observations[places] = torch.from_numpy(rows.observations)
-        self._logits[places] = torch.from_numpy(rows.logits)
+        self._observations[places] = torch.from_numpy(rows.observations[-count:])
+        self._logits[places] = torch.from_numpy(rows.logits[-count:])
         if self._masks is not None and rows.masks is not None:
-            self._masks[places] = torch.from_numpy(rows.masks)
+            self._masks[places] = torch.from_numpy(rows.masks[-count:])
         self.size = min(self._capacity, max(self.size, self._next + count))
-        self._next = int(places[-1]) + 1 if count else self._next
+        self._next = int(places[-1]) + 1
 
     def batch(self, count: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Random rows: observations (count, O), teacher logits (count, N), masks (count, N) or None."""

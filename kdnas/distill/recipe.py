@@ -4,8 +4,6 @@ Inheriting beats training small networks from scratch: a 16x16 student of simple
 3,000 steps from scratch and .86 when it is pruned from a distilled 64x64 and trained as long.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -35,7 +33,6 @@ def make_student(
     demonstrations: Rows,
     *,
     seed: int,
-    tick: Callable[[], None] = lambda: None,
 ) -> Student:
     """Train one member of a lineage from the one before it (None for an ancestor).
 
@@ -62,7 +59,7 @@ def make_student(
         batches = [memory.batch(recipe.batch)[0] for _ in range(CALIBRATION_BATCHES)]
         student = quantize(parent, spec, family, batches)
         steps, learning_rate = recipe.qat_steps, recipe.qat_learning_rate
-    train(student, room, memory, steps=steps, learning_rate=learning_rate, seed=seed + 1, tick=tick)
+    train(student, room, memory, steps=steps, learning_rate=learning_rate, seed=seed + 1)
     return student
 
 

@@ -1,6 +1,5 @@
 """The inner loop: one student learns to answer as its teacher does, on states that it leads to itself."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +10,7 @@ from kdnas.distill.memory import RowMemory
 from kdnas.distill.pool import Pool, student_among_teachers
 from kdnas.envs.team_env import TeamEnv
 from kdnas.errors import StudentError
+from kdnas.evaluation.seeds import SeedSets
 from kdnas.students.student import Student
 from kdnas.teachers.demonstrations import join_rows, record
 from kdnas.teachers.teacher import Teacher
@@ -39,25 +39,27 @@ def train(
     steps: int,
     learning_rate: float,
     seed: int,
-    tick: Callable[[], None] = lambda: None,
 ) -> float:
     """Train a student in place for a number of Adam steps; returns the mean loss of the last `CHECK_EVERY`.
 
-    The learning rate falls to 0 by a cosine; gradients are clipped to norm 1. Every `recipe.on_policy_every` steps,
-    but not in the last such stretch, episodes that the student plays among teachers join `memory`.
+    The learning rate falls to 0 by a cosine; gradients are clipped to norm 1. At the start of each of
+    `recipe.on_policy_rounds` equal stretches, episodes that the student plays among teachers join `memory`; an
+    ancestor, which knows nothing yet, skips the first.
 
     Raises:
         StudentError: the loss is NaN or infinite.
     """
     recipe = room.recipe
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(student.parameters(), lr=learning_rate)
+    optimizer = torch.optim.Adam(student.parameters(), lr=learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(steps, 1), eta_min=learning_rate * 1e-3)
     student.train()
+    rounds = [index * steps // recipe.on_policy_rounds for index in range(recipe.on_policy_rounds)]
+    pending = rounds[1:] if student.spec == student.spec.dense else rounds
     recent, counted = torch.zeros(()), 0
     loss_mean = 0.0
     for step in range(steps):
-        if recipe.on_policy_every and step % recipe.on_policy_every == 0 and 0 < step <= steps - recipe.on_policy_every:
+        if step in pending:
             play_on_policy(student, room, memory, generator)
             student.train()
         observations, logits, masks = memory.batch(recipe.batch)
@@ -73,7 +75,6 @@ def train(
             recent, counted = torch.zeros(()), 0
             if loss_mean != loss_mean or loss_mean == float("inf"):
                 raise StudentError(f"student {student.spec}: the loss became {loss_mean} at step {step + 1} of {steps}")
-            tick()
     student.eval()
     student.check_finite()
     return loss_mean
@@ -83,7 +84,8 @@ def play_on_policy(student: Student, room: Classroom, memory: RowMemory, generat
     """Let the student play among teachers, and remember what the teacher says to each state it meets."""
     episodes = room.recipe.on_policy_episodes
     student.eval()
-    seeds = torch.randint(2**31 - 1, (episodes,), generator=generator).tolist()
+    # Of the demonstrations' kind, so that no student is trained on an episode that it is scored on.
+    seeds = SeedSets(int(torch.randint(2**31 - 1, (), generator=generator))).demonstrations(episodes)
     choose = student_among_teachers(room.pool, student, room.env.spec, room.copies, generator)
     rows = record(room.env, room.teacher, choose, seeds, copies=room.copies, max_steps=room.max_steps)
     memory.add(join_rows([rows[group] for group in room.pool.groups]))

@@ -87,8 +87,8 @@ def check_teacher_beats_random(teacher: NDArray[np.float64], random: NDArray[np.
     """
     if not teacher.mean() > random.mean():
         raise EnvError(
-            f"the teacher returns {teacher.mean():.3f} and random play {random.mean():.3f}: there is nothing to retain; "
-            "is it the teacher of this environment?"
+            f"the teacher returns {teacher.mean():.3f} and random play {random.mean():.3f}: there is nothing to "
+            "retain; is it the teacher of this environment?"
         )
 
 

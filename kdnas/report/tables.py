@@ -54,7 +54,8 @@ def describe(candidate: Mapping[str, StudentSpec]) -> str:
 
 
 def preflight_table(report: Preflight) -> Table:
-    """Smallest, median and largest candidate and the teacher: worst agent's price, and each limit's verdict."""
+    """Smallest, median and largest candidate and the teacher: worst agent's price, and each limit's verdict (a value that breaks it is shown as
+    a multiple of the limit)."""
     metrics = list(METRICS.values())
     rows = []
     for team in report.teams:
@@ -64,7 +65,7 @@ def preflight_table(report: Preflight) -> Table:
             (
                 team.name,
                 *(metric.format(metric.read(worst)) for metric in metrics),
-                *("fits" if verdict <= 0 else f"{100 * verdict:.3g} % over" for verdict in verdicts),
+                *("fits" if verdict <= 0 else f"{1 + verdict:.3g}x" for verdict in verdicts),
             )
         )
     limits = tuple(item.text for item in report.constraints)

@@ -13,19 +13,19 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from kdnas.config.study import Strict
 from kdnas.config.toml import MAX_BYTES, validate_json
 from kdnas.envs.spec import AgentSpec, EnvSpec
-from kdnas.errors import BundleError
+from kdnas.errors import BundleError, ConfigError, name_nearest
 from kdnas.policies.categorical import greedy, mask_logits
 from kdnas.spaces.spec import StudentSpec
-from kdnas.students.student import Normalisation, Team
-from kdnas.students.weights import rebuild_student, student_tensors
+from kdnas.students.student import Normalisation, Student, Team
+from kdnas.students.weights import read_tensors, rebuild_student, student_tensors, write_tensors
 
 WEIGHTS, CARD = "student.safetensors", "student.json"
 MAX_WEIGHT_BYTES = 1 << 28
@@ -124,23 +124,25 @@ class StudentTeam:
             BundleError: an agent that the team does not have, an observation or mask of another size, or a mask that
                 allows nothing.
         """
+        for agent in (*observations, *(masks or {})):
+            if agent not in self._group_of:
+                raise BundleError(f"the team has no agent {agent!r}: {name_nearest(agent, self._group_of)}")
         actions: dict[str, Any] = {}
         for agent, given in observations.items():
-            if agent not in self._group_of:
-                raise BundleError(f"the team has no agent {agent!r}; it has: {', '.join(self._group_of)}")
             group = self._group_of[agent]
             spaces = self.card.groups[group].spaces
-            rows = np.asarray(given, np.float32)
+            rows = _array(agent, given, np.float32)
             if rows.ndim not in (1, 2) or rows.shape[-1] != spaces.observation_size:
                 raise BundleError(
                     f"agent {agent!r} observes {spaces.observation_size} features, but got the shape {rows.shape}"
                 )
             legal = None
             if masks is not None and agent in masks:
-                legal = torch.from_numpy(np.asarray(masks[agent], np.bool_))
+                legal = torch.from_numpy(_array(agent, masks[agent], np.bool_))
                 if legal.shape != (*rows.shape[:-1], spaces.action_count) or not legal.any(-1).all():
                     raise BundleError(
-                        f"agent {agent!r}: the mask must allow at least one of {spaces.action_count} actions in each row"
+                        f"agent {agent!r}: the mask must have {spaces.action_count} entries for each observation and "
+                        f"allow one of them, but got the shape {tuple(legal.shape)}"
                     )
             logits = self.team.students[group](torch.from_numpy(np.ascontiguousarray(rows)))
             chosen = greedy(mask_logits(logits, legal))
@@ -148,15 +150,25 @@ class StudentTeam:
         return actions
 
 
+def _array(agent: str, given: ArrayLike, kind: type[np.generic]) -> NDArray[Any]:
+    try:
+        return np.array(given, kind)
+    except (TypeError, ValueError) as error:
+        raise BundleError(f"agent {agent!r}: {type(given).__name__} is no array of numbers: {error}") from error
+
+
 def save_weights(folder: Path, team: Team) -> str:
-    """Write `student.safetensors`; returns its SHA-256."""
+    """Write `student.safetensors`; returns its SHA-256.
+
+    The specs are in it too: the shapes of 4-bit and 8-bit weights are the same, so the card alone could be mixed up.
+    """
     tensors = {
         f"{group}/{name}": tensor
         for group, student in team.students.items()
         for name, tensor in student_tensors(student).items()
     }
-    save_file(tensors, folder / WEIGHTS)
-    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    metadata = {group: json.dumps(student.spec.as_json()) for group, student in team.students.items()}
+    return hashlib.sha256(write_tensors(folder / WEIGHTS, tensors, metadata)).hexdigest()
 
 
 def group_cards(team: Team) -> dict[str, GroupCard]:
@@ -209,23 +221,20 @@ def load_student(path: str | os.PathLike[str]) -> StudentTeam:
             raise BundleError(f"{weights}: is larger than {MAX_WEIGHT_BYTES:,} bytes; this is no student")
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
         if digest != card.hashes.weights:
-            raise BundleError(f"{weights}: is not the file that {CARD} describes (its hash differs); copy the folder again")
-        tensors = load_file(weights)
+            raise BundleError(
+                f"{weights}: is not the file that {CARD} describes (its hash differs); copy the folder again"
+            )
+        tensors, metadata = read_tensors(weights)
     except OSError as error:
         raise BundleError(f"{weights}: cannot be read: {error.strerror or error}") from error
     except SafetensorError as error:
         raise BundleError(f"{weights}: is damaged ({error}); copy the folder again") from error
+    agents = [agent for entry in card.groups.values() for agent in entry.agents]
+    if len(set(agents)) < len(agents):
+        raise BundleError(f"{folder / CARD}: an agent is in two groups; copy the folder again")
     students = {}
     for group, entry in card.groups.items():
-        own = {key.removeprefix(f"{group}/"): value for key, value in tensors.items() if key.startswith(f"{group}/")}
-        normalisation = entry.normalisation
-        students[group] = rebuild_student(
-            StudentSpec.from_json(entry.spec),
-            AgentSpec(**entry.spaces.model_dump()),
-            own,
-            normalisation=Normalisation(**normalisation.model_dump()) if normalisation else None,
-            where=str(weights),
-        )
+        students[group] = _read_student(folder, group, entry, tensors, metadata)
     spec = EnvSpec(
         name=card.environment,
         agents={agent: AgentSpec(**e.spaces.model_dump()) for e in card.groups.values() for agent in e.agents},
@@ -233,6 +242,31 @@ def load_student(path: str | os.PathLike[str]) -> StudentTeam:
         state_size=card.state_size,
     )
     return StudentTeam(card, Team(spec, students))
+
+
+def _read_student(
+    folder: Path, group: str, entry: GroupCard, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> Student:
+    try:
+        spec = StudentSpec.from_json(entry.spec)
+        written = StudentSpec.from_json(json.loads(metadata.get(group, "null")))
+    except (ConfigError, ValueError) as error:
+        raise BundleError(f"{folder}: group {group!r} has no readable spec: {error}") from error
+    if spec != written:
+        raise BundleError(
+            f"{folder}: {CARD} says that group {group!r} is {spec}, but the weights are those of {written}; "
+            "copy the folder again"
+        )
+    names = {key: key.rpartition("/") for key in tensors}
+    own = {name: tensors[key] for key, (owner, _, name) in names.items() if owner == group}
+    normalisation = entry.normalisation
+    return rebuild_student(
+        spec,
+        AgentSpec(**entry.spaces.model_dump()),
+        own,
+        normalisation=Normalisation(**normalisation.model_dump()) if normalisation else None,
+        where=str(folder / WEIGHTS),
+    )
 
 
 def write_card(folder: Path, card: StudentCard) -> None:

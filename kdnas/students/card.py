@@ -15,8 +15,8 @@ def render_card(card: StudentCard) -> str:
         f"# Student team of {card.environment}, trial {card.trial}",
         "",
         f"Retention {_percent(retention)} of the teacher's return above random play "
-        f"(95 % interval {_percent(retention['low'])} to {_percent(retention['high'])}, {retention['episodes']} episodes "
-        f"on {card.score['seeds']} seeds); return {returned['mean']:.3f} "
+        f"(95 % interval {_percent(retention['low'])} to {_percent(retention['high'])}, "
+        f"{retention['episodes']} episodes on {card.score['seeds']} seeds); return {returned['mean']:.3f} "
         f"[{returned['low']:.3f}, {returned['high']:.3f}], mean over agents.",
         "",
         "| team sum, one decision each | student | teacher | times fewer |",
@@ -27,8 +27,8 @@ def render_card(card: StudentCard) -> str:
         _row("memory", cost["memory_bytes"], teacher["memory_bytes"], "memory"),
         _row("latency p95 (sum of agents)", cost["latency_s"]["p95"], teacher["latency_s"]["p95"], "time"),
         "",
-        "Memory is the packed weights at their bit-width, biases, scales and activations; a file that stores fewer than "
-        "8 bits in bytes is larger. Latency was measured where the search ran.",
+        "Memory is the packed weights at their bit-width, biases, scales and activations; a file that stores fewer "
+        "than 8 bits in bytes is larger. Latency was measured where the search ran.",
         "",
         "| group | agents | student | observations | actions |",
         "|---|---|---|---|---|",
@@ -63,7 +63,8 @@ def _percent(value: Any) -> str:
 
 
 def _row(name: str, student: float, teacher: float, dimension: Any) -> str:
-    shown = (f"{value:,}" if dimension == "count" else format_quantity(value, dimension) for value in (student, teacher))
+    both = (student, teacher)
+    shown = [f"{value:,}" if dimension == "count" else format_quantity(value, dimension) for value in both]
     return f"| {name} | {' | '.join(shown)} | {teacher / student:.1f} |" if student else f"| {name} | - | - | - |"
 
 

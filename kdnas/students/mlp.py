@@ -1,6 +1,7 @@
 """The family `mlp`: linear layers with ReLU between them, in float or quantized by brevitas."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -9,7 +10,6 @@ from torch import Tensor, nn
 from kdnas.envs.spec import AgentSpec
 from kdnas.spaces.spec import FLOAT_BITS, StudentSpec
 from kdnas.students.family import LayerShape
-
 
 STATISTICS_BATCHES = 30
 """Batches in training mode from which a fresh activation quantizer takes its first scale; later ones learn it."""
@@ -20,8 +20,7 @@ class Mlp(nn.Module):
 
     def __init__(self, sizes: Sequence[int], generator: torch.Generator) -> None:
         super().__init__()
-        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
-        self.linears = nn.ModuleList(nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairs)
+        self.linears = nn.ModuleList(nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes))
         for linear in self.linears:
             assert isinstance(linear, nn.Linear)
             nn.init.orthogonal_(linear.weight, 2**0.5, generator=generator)
@@ -131,7 +130,7 @@ class MlpFamily:
                 # Of the weights; of the activations it writes, unless they are logits; of the inputs, in the first.
                 scales=(1 + (index < last) + (index == 0)) if spec.bits.quantized else 0,
             )
-            for index, (columns, rows) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
+            for index, (columns, rows) in enumerate(pairwise(sizes))
         ]
 
 

@@ -1,8 +1,11 @@
-"""From tensors to students and back, with every shape compared before anything is built."""
+"""From tensors to students and back, with every shape compared before anything is used."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from kdnas.envs.spec import AgentSpec
@@ -11,10 +14,34 @@ from kdnas.spaces.spec import StudentSpec
 from kdnas.students.family import load_family
 from kdnas.students.student import Normalisation, Student
 
+MAX_WEIGHTS = 1 << 26
+"""A spec of more weights than this is refused before its network is built."""
+
 
 def student_tensors(student: Student) -> dict[str, Tensor]:
     """The weights and scales of a student's network, ready for safetensors."""
     return {name: tensor.detach().clone().contiguous() for name, tensor in student.network.state_dict().items()}
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Write a safetensors file, readable as files usually are (safetensors' own writer keeps it to its owner).
+
+    Raises:
+        OSError: as of any file.
+    """
+    content = save(dict(tensors), metadata=dict(metadata))
+    path.write_bytes(content)
+    return content
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file. Nothing in it is executed.
+
+    Raises:
+        OSError, SafetensorError: it is not there, or damaged.
+    """
+    with safe_open(path, framework="pt") as opened:
+        return {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata() or {}  # noqa: SIM118
 
 
 def rebuild_student(
@@ -31,6 +58,13 @@ def rebuild_student(
         BundleError: tensors that are not those of the spec, or that hold NaN or infinity.
     """
     family = load_family(spec.family)
+    weights = sum(layer.rows * layer.columns for layer in family.layers(spec, spaces))
+    if weights > MAX_WEIGHTS:
+        raise BundleError(f"{where}: the spec {spec} has {weights:,} weights; a student has {MAX_WEIGHTS:,} at most")
+    if normalisation is not None:
+        lengths = {len(normalisation.shift), len(normalisation.scale)}
+        if lengths != {spaces.observation_size}:
+            raise BundleError(f"{where}: the normalisation is not one of {spaces.observation_size} features")
     network = family.build(spec.floating, spaces, torch.Generator().manual_seed(0))
     if spec.bits.quantized:
         network = family.quantize(network, spec)

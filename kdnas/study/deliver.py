@@ -94,7 +94,9 @@ def deliver(
         shutil.rmtree(folder, ignore_errors=True)
         part.replace(folder)
     except OSError as error:
-        raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
+        raise RunError(f"{folder}: cannot be written: {error.strerror or error}; make room") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return replace(member, path=folder)
 
 

@@ -11,9 +11,10 @@ from kdnas.students.bundle import load_student
 from kdnas.study.deliver import deliver, recorded_rows
 from kdnas.study.front import Member, read_front
 from kdnas.study.run_folder import RunFolder, open_run, reopen_study
-from kdnas.study.search import candidate_of, make_gate
+from kdnas.study.search import make_gate
 from kdnas.study.setup import Setup, open_study
 from kdnas.study.storage import read_trials
+from kdnas.study.take_up import candidate_of
 from kdnas.study.tasks import make_bank, record_demonstrations
 
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from kdnas.study.gate import Gate, Verdict
 from kdnas.study.setup import Setup
 from kdnas.study.tasks import play_team, train_student
 from kdnas.study.watch import Progress
-from kdnas.study.workers import Workers, failure_reason
+from kdnas.study.workers import Workers, failure_reason, result_of
 
 if TYPE_CHECKING:
     import optuna
@@ -122,13 +122,13 @@ class Objective:
                     self.trained += 1
                     continue
                 if _is_fatal(error) or (isinstance(error, KdnasError) and key[1] == key[1].dense):
-                    raise error
+                    result_of(future, f"training {key[1]}")
                 self.broken[key] = f"{key[1]}: {failure_reason(error)}"
         for attempt in [item for item in self.active if item.playing in ended]:
             assert attempt.playing is not None
             error = attempt.playing.exception()
             if error is not None and _is_fatal(error):
-                raise error
+                result_of(attempt.playing, "playing a team")
             if error is not None:
                 self._fail(attempt, failure_reason(error))
             else:
@@ -208,4 +208,4 @@ def _signature(candidate: Mapping[str, StudentSpec]) -> tuple[tuple[str, str], .
 
 def _is_fatal(error: BaseException) -> bool:
     """Whether no other candidate would fare better: not a student's own failure, and not a crash."""
-    return isinstance(error, KdnasError) and not isinstance(error, StudentError)
+    return isinstance(error, KdnasError | BrokenExecutor) and not isinstance(error, StudentError)

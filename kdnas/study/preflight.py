@@ -81,7 +81,7 @@ def explain_infeasible(specs: Mapping[str, list[StudentSpec]], gate: Gate) -> st
     for item in gate.budget.constraints:
         alone = Gate(budget=type(gate.budget)((item,)), pricer=gate.pricer)
         nearest = {
-            group: min(own, key=lambda spec, group=group: item.metric.read(alone.pricer.price(group, spec)))  # type: ignore[misc]  # noqa: B023
+            group: min(own, key=lambda spec, group=group: item.metric.read(alone.pricer.price(group, spec)))  # type: ignore[misc]
             for group, own in specs.items()
         }
         verdict = alone.judge(nearest)

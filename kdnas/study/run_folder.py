@@ -8,9 +8,9 @@
 """
 
 import json
-import os
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from kdnas.config.toml import read_toml
 from kdnas.errors import RunError
 from kdnas.spaces.space import SpaceConfig
 from kdnas.study.setup import Setup, StudyFile
+from kdnas.study.storage import driver_url, shown_url
 
 SCHEMA = 1
 
@@ -34,6 +35,8 @@ class RunFolder:
     """An open run: locked against a second coordinator until `close`."""
 
     path: Path
+    fresh: bool
+    """It was not there before."""
     identity: Mapping[str, str]
     """Part -> what it is; a run goes on only when all parts are the same."""
     run_id: str
@@ -42,7 +45,36 @@ class RunFolder:
     lock: FileLock
 
     def close(self) -> None:
+        """Let others in; a folder that nothing came of disappears."""
         self.lock.release()
+        if self.fresh and not (self.path / "run.json").exists():
+            with suppress(OSError):  # somebody else's files are in it
+                (self.path / ".lock").unlink(missing_ok=True)
+                self.path.rmdir()
+
+    def keep(self, setup: Setup) -> None:
+        """Write down what is searched here, once.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        if (self.path / "run.json").exists():
+            return
+        config = setup.config.model_dump(exclude_none=True)
+        config["space"] = "space.toml"
+        teacher = config["teacher"]
+        if "checkpoint" in teacher:
+            teacher["checkpoint"] = str((setup.file.folder / teacher["checkpoint"]).resolve())
+        write_text(self.path / "study.toml", tomli_w.dumps(config))
+        write_text(self.path / "space.toml", tomli_w.dumps(setup.space.config.model_dump(exclude_none=True)))
+        card = {
+            "schema_version": SCHEMA,
+            "run_id": self.run_id,
+            "storage": self.storage if self.storage != _own_storage(self.path) else None,
+            "identity": self.identity,
+            "study_folder": str(setup.file.folder),
+        }
+        write_text(self.path / "run.json", json.dumps(card, indent=2) + "\n")
 
     @property
     def study_name(self) -> str:
@@ -60,19 +92,42 @@ class RunFolder:
             raise RunError(f"{path}: is damaged ({error}); delete it, it will be made again") from error
 
     def write_json(self, name: str, content: Any) -> None:
-        """Write a JSON file, whole or not at all."""
+        """Write a JSON file, whole or not at all.
+
+        Raises:
+            RunError: it cannot be written.
+        """
         write_text(self.path / name, json.dumps(content, indent=2) + "\n")
 
+    def has_reference(self, seeds: str, who: str) -> bool:
+        return self._reference_path(seeds, who).exists()
+
     def reference(self, seeds: str, who: str, make: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
-        """Returns of the teacher or of random play on a seed set, played once."""
-        path = self.path / "references" / f"{seeds}.{who}.npy"
+        """Returns of the teacher or of random play on a seed set, played once.
+
+        Raises:
+            RunError: they cannot be written or read.
+        """
+        path = self._reference_path(seeds, who)
+        returns: NDArray[np.float64]
         if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            part = path.with_suffix(".part.npy")
-            np.save(part, make())
-            part.replace(path)
-        returns: NDArray[np.float64] = np.load(path, allow_pickle=False)
+            returns = make()
+            try:
+                path.parent.mkdir(exist_ok=True)
+                part = path.with_suffix(".part.npy")
+                np.save(part, returns)
+                part.replace(path)
+            except OSError as error:
+                raise RunError(f"{path}: cannot be written: {error.strerror or error}; make room") from error
+            return returns
+        try:
+            returns = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path}: is damaged ({error}); delete it, it will be played again") from error
         return returns
+
+    def _reference_path(self, seeds: str, who: str) -> Path:
+        return self.path / "references" / f"{seeds}.{who}.npy"
 
 
 def open_run(path: Path, setup: Setup, storage: str | None) -> RunFolder:
@@ -83,6 +138,7 @@ def open_run(path: Path, setup: Setup, storage: str | None) -> RunFolder:
     """
     identity = identify(setup)
     lock = FileLock(path / ".lock")
+    fresh = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
@@ -93,59 +149,51 @@ def open_run(path: Path, setup: Setup, storage: str | None) -> RunFolder:
             f"{path}: cannot be written: {error.strerror or error}; choose another folder with --out"
         ) from error
     try:
-        return _open_locked(path, setup, storage, identity, lock)
+        run_id, url = _check_same(path, identity, driver_url(storage) if storage is not None else None)
     except BaseException:
         lock.release()
         raise
+    return RunFolder(path=path, fresh=fresh, identity=identity, run_id=run_id, storage=url, lock=lock)
 
 
-def _open_locked(
-    path: Path, setup: Setup, storage: str | None, identity: dict[str, str], lock: FileLock
-) -> RunFolder:
-    card_path = path / "run.json"
-    if card_path.exists():
-        card = read_run(path)
-        changed = [part for part in identity if identity[part] != card["identity"].get(part)]
-        if changed:
-            told = "; ".join(f"{part} was {card['identity'].get(part)!r}, is {identity[part]!r}" for part in changed)
-            raise RunError(f"{path}: belongs to another search ({told}); choose another --out")
-        if storage is not None and storage != card["storage"]:
-            raise RunError(f"{path}: its study lies in {card['storage']}; leave out --storage, or choose another --out")
-        return RunFolder(path=path, identity=identity, run_id=card["run_id"], storage=card["storage"], lock=lock)
-    run_id = uuid.uuid4().hex[:12]
-    url = storage or f"sqlite:///{path.resolve() / 'study.db'}"
-    try:
-        config = setup.config.model_dump(exclude_none=True)
-        config["space"] = "space.toml"
-        teacher = config["teacher"]
-        if "checkpoint" in teacher:
-            teacher["checkpoint"] = str((setup.file.folder / teacher["checkpoint"]).resolve())
-        write_text(path / "study.toml", tomli_w.dumps(config))
-        write_text(path / "space.toml", tomli_w.dumps(setup.space.config.model_dump(exclude_none=True)))
-        card = {
-            "schema_version": SCHEMA,
-            "run_id": run_id,
-            "storage": url,
-            "identity": identity,
-            "study_folder": str(setup.file.folder),
-        }
-        write_text(card_path, json.dumps(card, indent=2) + "\n")
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
-    return RunFolder(path=path, identity=identity, run_id=run_id, storage=url, lock=lock)
+def _check_same(path: Path, identity: Mapping[str, str], storage: str | None) -> tuple[str, str]:
+    """Id and storage of a run, made up for a new one; refuses a folder that belongs to another search."""
+    if not (path / "run.json").exists():
+        return uuid.uuid4().hex[:12], storage or _own_storage(path)
+    card = read_run(path)
+    was: Mapping[str, str] = card["identity"]
+    changed = [part for part in dict.fromkeys([*identity, *was]) if identity.get(part) != was.get(part)]
+    if changed:
+        told = "; ".join(f"{part} was {was.get(part)}, is {identity.get(part)}" for part in changed)
+        raise RunError(f"{path}: belongs to another search ({told}); choose another --out")
+    if storage is not None and storage != card["storage"]:
+        raise RunError(
+            f"{path}: its study lies in {shown_url(card['storage'])}; leave out --storage, or choose another --out"
+        )
+    return card["run_id"], card["storage"]
+
+
+def _own_storage(path: Path) -> str:
+    """The SQLite file of a run; it moves with the folder, so `run.json` does not name it."""
+    return f"sqlite:///{path.resolve() / 'study.db'}"
 
 
 def identify(setup: Setup) -> dict[str, str]:
-    """What makes two searches the same one."""
+    """What makes two searches the same one: each key of the study that decides results, and what it leads to."""
     config = setup.config
-    rest = config.model_dump(exclude={"budget", "space", "search", "env", "teacher", "description"})
+    tables = config.model_dump(include={"env", "distill", "evaluation", "target"})
+    del tables["evaluation"]["processes"]  # says how fast, not what
     return {
-        "study": json.dumps(rest, sort_keys=True, default=str),
-        "environment": json.dumps(config.env.model_dump(), sort_keys=True, default=str),
-        "teacher": " ".join(f"{group}:{setup.teacher.digest(group)}" for group in setup.spec.groups),
+        "study": config.name,
+        "budget": ", ".join(sorted({item.text for item in setup.budget.constraints})) or "none",
         "space": f"{setup.space.config.name} {setup.space.digest}",
-        "budget": ", ".join(item.text for item in setup.budget.constraints) or "none",
+        "teacher": " ".join(f"{group}:{setup.teacher.digest(group)}" for group in setup.spec.groups),
         "seed": str(config.search.seed),
+        **{
+            f"{table}.{key}": json.dumps(value, sort_keys=True, default=str)
+            for table, content in tables.items()
+            for key, value in content.items()
+        },
     }
 
 
@@ -157,11 +205,20 @@ def read_run(path: Path) -> dict[str, Any]:
     """
     try:
         card = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        return {key: card[key] for key in ("run_id", "storage", "identity", "study_folder")}
-    except FileNotFoundError as error:
+        if card["schema_version"] != SCHEMA:
+            raise RunError(
+                f"{path / 'run.json'}: has schema version {card['schema_version']}, this kdnas reads {SCHEMA}; "
+                "use the kdnas that made it"
+            )
+        texts = {key: card[key] for key in ("run_id", "study_folder")}
+        texts["storage"] = card["storage"] or _own_storage(path)
+        if not all(isinstance(text, str) for text in texts.values()):
+            raise TypeError("run_id, storage and study_folder must be text")
+        return {**texts, "identity": dict(card["identity"])}
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise RunError(f"{path}: is no kdnas run (it has no run.json); give the folder of --out") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path / 'run.json'}: cannot be read: {error!r}") from error
+        raise RunError(f"{path / 'run.json'}: cannot be read: {error!r}; choose another --out") from error
 
 
 def reopen_study(path: Path) -> StudyFile:
@@ -177,7 +234,16 @@ def reopen_study(path: Path) -> StudyFile:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file, whole or not at all."""
+    """Write a file, whole or not at all.
+
+    Raises:
+        RunError: it cannot be written.
+    """
     part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}; make room") from error

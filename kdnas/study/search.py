@@ -8,32 +8,23 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from kdnas.errors import RunError
-from kdnas.evaluation.score import Score, check_teacher_beats_random, make_score
+from kdnas.evaluation.score import check_teacher_beats_random
 from kdnas.profiling.pricer import Pricer
 from kdnas.profiling.target import Latency
-from kdnas.spaces.spec import StudentSpec
-from kdnas.study.anchors import ordered_specs, smallest, uniform_half
-from kdnas.study.deliver import deliver, recorded_rows
-from kdnas.study.front import Member, ParetoFront, make_front, non_dominated
+from kdnas.study.finish import best_members, deliver_all, references, score_finally
+from kdnas.study.front import ParetoFront
 from kdnas.study.gate import Gate
 from kdnas.study.objective import Objective
 from kdnas.study.preflight import Preflight, check_budget
 from kdnas.study.run_folder import RunFolder, open_run
 from kdnas.study.setup import Setup, open_study, read_study
-from kdnas.study.storage import open_storage
-from kdnas.study.tasks import RANDOM, TEACHER, make_bank, play_team, record_demonstrations, sit_down
+from kdnas.study.storage import open_storage, storage_errors
+from kdnas.study.take_up import enqueue_anchors, take_up
+from kdnas.study.tasks import make_bank, record_demonstrations, sit_down
 from kdnas.study.watch import Silent, Watch
 from kdnas.study.workers import Workers, default_workers
-from kdnas.teachers.demonstrations import Demonstrations
-
-if TYPE_CHECKING:
-    import optuna
 
 
 class SearchInterrupted(KeyboardInterrupt):
@@ -79,9 +70,11 @@ def search(
     watch.preflight(report)
     run = open_run(path, setup, storage)
     try:
-        return _search(setup, run, gate.pricer.measurements(), report, watch)
+        with storage_errors(run.storage):
+            return _search(setup, run, gate.pricer.measurements(), report, watch)
     finally:
         run.close()
+        setup.env.close()
 
 
 def profile(study: str | Path, *, budget: str | Sequence[str] | None = None) -> Preflight:
@@ -126,13 +119,15 @@ def _search(
 ) -> ParetoFront:
     config = setup.config
     study = open_storage(run.storage, run.study_name, config.search.seed)
+    run.keep(setup)
+    _keep_latencies(run, measured)
     watch.message(f"recording {config.distill.demonstration_episodes:,} teacher episodes")
     demonstrations = record_demonstrations(setup, run.path)
     count = config.search.workers or default_workers()
     with Workers(count, sit_down, (setup.file, run.path.resolve(), demonstrations.folder.resolve())) as workers:
         gate = make_gate(setup, measured, workers.paused)
         seeds = setup.seeds.search(config.evaluation.search_episodes)
-        teacher, random = _references(run, workers, "search", seeds, real=False)
+        teacher, random = references(run, workers, "search", seeds, real=False)
         check_teacher_beats_random(teacher, random)
         objective = Objective(
             setup=setup,
@@ -144,24 +139,31 @@ def _search(
             teacher_returns=teacher,
             random_returns=random,
         )
-        _take_up(study, setup, objective)
-        _enqueue_anchors(study, setup, gate, report)
+        take_up(study, setup, objective)
+        enqueue_anchors(study, setup, gate, report)
         watch.message(f"searching {config.search.trials} candidates with {count} workers")
         with _ctrl_c() as stop:
-            _run_trials(objective, config.search.trials, watch, stop)
-        run.write_json("latency.json", {key: value.as_json() for key, value in gate.pricer.measurements().items()})
+            try:
+                _run_trials(objective, config.search.trials, watch, stop)
+            finally:
+                _keep_latencies(run, gate.pricer.measurements())
         if stop.is_set():
             raise SearchInterrupted
-        members = _best_members(objective, study, gate)
+        members = best_members(objective, study, gate)
         if not members:
             raise RunError(
                 f"{run.path}: no candidate was both feasible and trained; raise --trials or the budget, or see the "
                 "reasons in 'kdnas dashboard'"
             )
-        watch.message(f"scoring the {len(members)} teams of the front on {config.evaluation.final_episodes} final episodes")
-        scored = _score_finally(setup, run, workers, members)
+        episodes = config.evaluation.final_episodes
+        watch.message(f"scoring the {len(members)} teams of the front on {episodes:,} final episodes")
+        scored = score_finally(setup, run, workers, members)
     watch.message("exporting")
-    return _deliver_all(setup, run, objective, scored, demonstrations)
+    return deliver_all(setup, run, objective, scored, demonstrations, watch)
+
+
+def _keep_latencies(run: RunFolder, measured: Mapping[str, Latency]) -> None:
+    run.write_json("latency.json", {key: value.as_json() for key, value in measured.items()})
 
 
 def _run_trials(objective: Objective, total: int, watch: Watch, stop: threading.Event) -> None:
@@ -189,102 +191,6 @@ def _run_trials(objective: Objective, total: int, watch: Watch, stop: threading.
     objective.abandon()
 
 
-def _references(
-    run: RunFolder, workers: Workers, name: str, seeds: list[int], *, real: bool
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns of the teacher and of random play on a seed set."""
-    futures = {who: workers.submit(play_team, who, seeds, real) for who in (TEACHER, RANDOM)}
-    return (
-        run.reference(name, TEACHER, lambda: futures[TEACHER].result()),
-        run.reference(name, RANDOM, lambda: futures[RANDOM].result()),
-    )
-
-
-def _take_up(study: "optuna.Study", setup: Setup, objective: Objective) -> None:
-    """Count what an earlier part of this search told, and ask its unfinished trials again."""
-    import optuna
-    from optuna.trial import TrialState
-
-    trials = study.get_trials(deepcopy=False)
-    repeated = {trial.user_attrs.get("repeats") for trial in trials}
-    for trial in trials:
-        if trial.state == TrialState.RUNNING:
-            optuna.trial.Trial(study, trial._trial_id).set_user_attr("interrupted", True)
-            study.tell(trial.number, state=TrialState.FAIL)
-    for trial in study.get_trials(deepcopy=False):
-        if trial.state == TrialState.PRUNED:
-            objective.counts["rejected"] += 1
-        elif trial.state == TrialState.FAIL and not trial.user_attrs.get("interrupted"):
-            objective.counts["failed"] += 1
-        elif trial.state == TrialState.FAIL and trial.number not in repeated and trial.params:
-            study.enqueue_trial(trial.params, user_attrs={"repeats": trial.number})
-        elif trial.state == TrialState.COMPLETE:
-            retention, flops, memory = trial.values
-            score = Score.from_json(trial.user_attrs["score"])
-            objective.remember(candidate_of(setup, trial), score, (retention, flops, memory))
-
-
-def candidate_of(setup: Setup, trial: Any) -> dict[str, StudentSpec]:
-    """The candidate of a stored trial, by its parameters."""
-    import optuna
-
-    return setup.space.sample(optuna.trial.FixedTrial(trial.params))
-
-
-def _enqueue_anchors(study: "optuna.Study", setup: Setup, gate: Gate, report: Preflight) -> None:
-    if study.get_trials(deepcopy=False):
-        return
-    anchors = [smallest(ordered_specs(setup.space, gate)), uniform_half(setup.space), dict(report.largest_feasible)]
-    for anchor in anchors:
-        study.enqueue_trial(setup.space.parameters(anchor), skip_if_exists=True)
-
-
-def _best_members(objective: Objective, study: "optuna.Study", gate: Gate) -> list[Member]:
-    """The non-dominated trials, with their search scores."""
-    from optuna.trial import TrialState
-
-    complete = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
-    members = []
-    for index in non_dominated([(trial.values[0], trial.values[1], trial.values[2]) for trial in complete]):
-        trial = complete[index]
-        candidate = candidate_of(objective.setup, trial)
-        verdict = gate.judge(candidate, measure_all=True)
-        if not verdict.feasible:  # priced by the same records as in the search, so this is never seen twice
-            continue
-        members.append(
-            Member(
-                trial=trial.number,
-                path=None,
-                candidate=candidate,
-                score=Score.from_json(trial.user_attrs["score"]),
-                cost=verdict.cost,
-                teacher=gate.pricer.teacher_cost(),
-            )
-        )
-    return members
-
-
-def _score_finally(setup: Setup, run: RunFolder, workers: Workers, members: list[Member]) -> list[Member]:
-    """Play the members on the final seeds in the real environment."""
-    seeds = setup.seeds.final(setup.config.evaluation.final_episodes)
-    futures = [workers.submit(play_team, dict(member.candidate), seeds, True) for member in members]
-    teacher, random = _references(run, workers, "final", seeds, real=True)
-    return [
-        Member(**{**vars(member), "score": make_score(future.result(), teacher, random)})
-        for member, future in zip(members, futures, strict=True)
-    ]
-
-
-def _deliver_all(
-    setup: Setup, run: RunFolder, objective: Objective, members: list[Member], demonstrations: Demonstrations
-) -> ParetoFront:
-    recorded = recorded_rows(setup, demonstrations)
-    delivered = [deliver(setup, run, objective.bank, member, recorded) for member in members]
-    front = make_front(delivered, final=True, folder=run.path)
-    run.write_json("front.json", front.as_json())
-    return front
-
-
 @dataclass
 class _Stop:
     event: threading.Event
@@ -307,5 +213,3 @@ def _ctrl_c() -> Iterator[threading.Event]:
         yield event
     finally:
         signal.signal(signal.SIGINT, previous)
-
-

@@ -8,7 +8,7 @@ from kdnas import plugins
 from kdnas.budgets.budget import Budget, parse_budget
 from kdnas.config.shipped import find_space, find_study
 from kdnas.config.study import StudyConfig
-from kdnas.config.toml import read_toml
+from kdnas.config.toml import read_toml, validate
 from kdnas.distill.pool import Pool, make_pools
 from kdnas.envs.make import check_twin, make_env, make_twin
 from kdnas.envs.spec import EnvSpec
@@ -81,7 +81,7 @@ def read_study(study: str | Path, **changes: Any) -> StudyFile:
     tables = config.model_dump() | {"search": config.search.model_dump() | search}
     if changes.get("budget"):
         tables["budget"] = tuple(changes["budget"])
-    config = StudyConfig.model_validate(tables)
+    config = validate(tables, StudyConfig, where="command line")
     space = read_toml(find_space(config.space, path.parent), SpaceConfig)
     return StudyFile(config=config, folder=path.parent, space=space)
 

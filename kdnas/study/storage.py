@@ -1,6 +1,9 @@
 """The Optuna study of a run. Only the coordinator opens it."""
 
 import sqlite3
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,39 +15,70 @@ if TYPE_CHECKING:
 OBJECTIVES = ("retention", "flops", "memory")
 """Up, down, down; the last two are team sums."""
 
+_SQLITE = "sqlite:///"
+
+
+def driver_url(url: str) -> str:
+    """A storage URL with the driver that kdnas installs; which one SQLAlchemy looks for depends on its version."""
+    scheme, colon, rest = url.partition("://")
+    return f"postgresql+psycopg2://{rest}" if colon and scheme in ("postgres", "postgresql") else url
+
+
+def shown_url(url: str) -> str:
+    """A URL without its password."""
+    head, at, tail = url.rpartition("@")
+    return f"{head.split('://')[0]}://...@{tail}" if at else url
+
+
+@contextmanager
+def storage_errors(url: str) -> Iterator[None]:
+    """What the storage raises while the block runs, as a sentence.
+
+    Raises:
+        RunError: the storage failed; what was told before is kept.
+    """
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error, optuna.exceptions.OptunaError) as error:
+        raise RunError(f"storage {shown_url(url)}: cannot be used: {_cause(error)}") from error
+
 
 def open_storage(url: str, study_name: str, seed: int) -> "optuna.Study":
     """Create or load the study of a run.
 
-    SQLite is put into write-ahead-log mode, which kept every told trial on a full disk where the default mode lost some.
+    SQLite is put into write-ahead-log mode, which kept every told trial on a full disk where the default lost some.
 
     Raises:
         RunError: the storage cannot be reached or is damaged.
     """
     import optuna
-    from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        if url.startswith("sqlite:///"):
-            with sqlite3.connect(Path(url.removeprefix("sqlite:///"))) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")
-        storage = optuna.storages.RDBStorage(url)
-        study = optuna.create_study(
-            storage=storage,
-            study_name=study_name,
-            directions=["maximize", "minimize", "minimize"],
-            load_if_exists=True,
-        )
-        study.set_metric_names(list(OBJECTIVES))
-        told = len(study.get_trials(deepcopy=False))
-    except ImportError as error:
-        raise RunError(f"storage {_shown(url)}: needs {error.name!r}; install it with: pip install 'kdnas[postgres]'") from error
-    except (SQLAlchemyError, sqlite3.Error, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise RunError(f"storage {_shown(url)}: cannot be used: {first_line}") from error
-    # A continued study draws on with other random numbers than it began with.
-    study.sampler = optuna.samplers.TPESampler(seed=seed + told, constant_liar=True)
+    with storage_errors(url), warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        try:
+            if url.startswith(_SQLITE):
+                with closing(sqlite3.connect(Path(url.removeprefix(_SQLITE)))) as connection:
+                    connection.execute("PRAGMA journal_mode=WAL")
+            study = optuna.create_study(
+                storage=optuna.storages.RDBStorage(url),
+                study_name=study_name,
+                directions=["maximize", "minimize", "minimize"],
+                load_if_exists=True,
+            )
+            study.set_metric_names(list(OBJECTIVES))
+            told = len(study.get_trials(deepcopy=False))
+        except ImportError as error:
+            raise RunError(
+                f"storage {shown_url(url)}: its driver is not installed; for PostgreSQL: pip install 'kdnas[postgres]'"
+            ) from error
+        except (ValueError, RuntimeError) as error:  # tables of another version of Optuna
+            raise RunError(f"storage {shown_url(url)}: cannot be used: {_cause(error)}") from error
+        # A continued study draws on with other random numbers than it began with.
+        study.sampler = optuna.samplers.TPESampler(seed=seed + told, constant_liar=True)
     return study
 
 
@@ -54,7 +88,8 @@ def read_trials(url: str, study_name: str) -> list[Any]:
     Raises:
         RunError: the storage or the study is not there.
     """
-    return _load(url, study_name).get_trials(deepcopy=False)
+    with storage_errors(url):
+        return _load(url, study_name).get_trials(deepcopy=False)
 
 
 def read_study_id(url: str, study_name: str) -> int:
@@ -70,15 +105,18 @@ def _load(url: str, study_name: str) -> "optuna.Study":
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
-        raise RunError(f"storage {url}: is not there; was the run moved? repeat the search in a new --out")
+    if url.startswith(_SQLITE) and not Path(url.removeprefix(_SQLITE)).exists():
+        raise RunError(f"storage {url}: is not there; repeat the search in a new --out")
     try:
         return optuna.load_study(storage=url, study_name=study_name)
+    except KeyError as error:
+        raise RunError(f"storage {shown_url(url)}: has no study {study_name!r}; was it deleted?") from error
     except Exception as error:  # drivers raise their own kinds
-        raise RunError(f"storage {_shown(url)}: cannot be read: {str(error).strip().splitlines()[0]}") from error
+        raise RunError(f"storage {shown_url(url)}: cannot be read: {_cause(error)}") from error
 
 
-def _shown(url: str) -> str:
-    """A URL without its password."""
-    head, at, tail = url.rpartition("@")
-    return f"{head.split('://')[0]}://...@{tail}" if at else url
+def _cause(error: BaseException) -> str:
+    """The first line of what began it: Optuna and SQLAlchemy wrap what the driver said."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

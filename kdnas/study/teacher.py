@@ -39,7 +39,9 @@ def train_teacher(
     table = file.config.teacher.train
     checkpoint = file.config.teacher.checkpoint
     if table is None or (checkpoint is None and out is None):
-        raise ConfigError(f"study {file.config.name!r}: [teacher.train] and [teacher] checkpoint are needed to train one")
+        raise ConfigError(
+            f"study {file.config.name!r}: [teacher.train] and [teacher] checkpoint are needed to train one"
+        )
     folder = out if out is not None else file.folder / str(checkpoint)
     if (folder / "teacher.json").exists() and not force:
         raise TeacherError(f"{folder}: holds a teacher; choose another --out, or --force to replace it")

@@ -6,21 +6,28 @@ import os
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import contextmanager
 from typing import Any, Self
 
-from kdnas.errors import StudentError
+from kdnas.errors import KdnasError, RunError, describe
 
 IDLE_WAIT_S = 0.2
 """Longest wait for a task to end before the coordinator looks at its signals again."""
+
+
+class TaskError(Exception):
+    """What code that is not ours raised in a worker: its text says what, in which file and line.
+
+    The exception itself stays there: some cannot be sent to another process, and would break the pool.
+    """
 
 
 class Workers:
     """A pool of spawned processes, each with the study opened once.
 
     A worker that dies (segfault, out of memory) fails the task that it ran and is replaced. SIGINT goes to the
-    coordinator alone, which decides what still ends.
+    coordinator alone, which decides what still ends. What `initializer` raises is raised again by every task.
     """
 
     def __init__(self, count: int, initializer: Callable[..., None], arguments: Sequence[Any]) -> None:
@@ -42,8 +49,15 @@ class Workers:
         self.count = count
 
     def submit(self, task: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-        """Run a module-level function in some worker."""
-        future: Future[Any] = self._pool.schedule(task, args=arguments)
+        """Run a module-level function in some worker.
+
+        Raises:
+            RunError: the workers die as soon as they are started.
+        """
+        try:
+            future: Future[Any] = self._pool.schedule(_run, args=(task, *arguments))
+        except RuntimeError as error:
+            raise _no_workers() from error
         return future
 
     def wait(self, futures: Sequence["Future[Any]"]) -> list["Future[Any]"]:
@@ -83,7 +97,45 @@ def failure_reason(error: BaseException) -> str:
         code = getattr(error, "exitcode", None)
         cause = f"signal {signal.Signals(-code).name}" if isinstance(code, int) and code < 0 else f"exit code {code}"
         return f"the worker process died ({cause}); out of memory?"
-    return str(error) if isinstance(error, StudentError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, KdnasError | TaskError) else f"{type(error).__name__}: {error}"
+
+
+def result_of(future: "Future[Any]", what: str) -> Any:
+    """The result of a task that nothing can go on without; `what` begins the complaint.
+
+    Raises:
+        KdnasError: the task failed.
+    """
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, KdnasError):
+        raise error
+    if isinstance(error, BrokenExecutor):
+        raise _no_workers() from error
+    raise RunError(f"{what}: {failure_reason(error)}") from error
+
+
+def _no_workers() -> RunError:
+    return RunError(
+        "the worker processes die before they do anything; if memory ran out, take fewer --workers; a script of your "
+        "own that searches needs `if __name__ == '__main__':`"
+    )
+
+
+_FAILED_START: list[Exception] = []
+"""What the initializer of this worker raised."""
+
+
+def _run(task: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        if _FAILED_START:
+            raise _FAILED_START[0]
+        return task(*arguments)
+    except KdnasError:
+        raise
+    except Exception as error:
+        raise TaskError(describe(error)) from error
 
 
 def _start(initializer: Callable[..., None], threads: int, *arguments: Any) -> None:
@@ -92,7 +144,10 @@ def _start(initializer: Callable[..., None], threads: int, *arguments: Any) -> N
     warnings.filterwarnings("ignore")
     logging.getLogger("fvcore").setLevel(logging.ERROR)
     torch.set_num_threads(threads)
-    initializer(*arguments)
+    try:
+        initializer(*arguments)
+    except Exception as error:  # a worker that ends here would be replaced by one that ends here
+        _FAILED_START.append(error)
 
 
 def _signal_all(pids: Sequence[int], number: signal.Signals) -> None:

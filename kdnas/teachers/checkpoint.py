@@ -1,6 +1,5 @@
 """A trained teacher on disk: `teacher.safetensors` (actors, critic) and `teacher.json` (what they are)."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,7 +7,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from kdnas.config.study import Strict, TrainTable
@@ -47,7 +46,7 @@ class TeacherCard(Strict):
 
 
 class Value(nn.Module):
-    """V of each agent from the state and the share of the episode that is gone: (rows, S), (rows,) -> (rows, agents)."""
+    """V of each agent from the state and the share of the episode gone: (rows, S), (rows,) -> (rows, agents)."""
 
     def __init__(self, critic: nn.Module, mean: float, std: float) -> None:
         super().__init__()
@@ -64,7 +63,7 @@ def save_teacher(
     """Write a teacher folder; each file appears whole or not at all.
 
     Raises:
-        TeacherError: the folder cannot be written.
+        TeacherError: the networks hold NaN or infinity, or the folder cannot be written.
     """
     tensors: dict[str, Tensor] = {}
     cards: dict[str, ActorCard] = {}
@@ -73,6 +72,12 @@ def save_teacher(
         cards[name] = ActorCard(sizes=_sizes(actor), groups=tuple(groups))
         tensors |= {f"{name}.{key}": tensor for key, tensor in actor.state_dict().items()}
     tensors |= {f"critic.{key}": tensor for key, tensor in networks.critic.state_dict().items()}
+    unusable = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if unusable:
+        raise TeacherError(
+            f"{folder}: the training diverged ({unusable[0]!r} holds NaN or infinity) and nothing was written; "
+            "lower learning_rate in [teacher.train]"
+        )
     card = TeacherCard(
         environment=environment,
         actors=cards,
@@ -85,10 +90,12 @@ def save_teacher(
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, folder / "teacher.safetensors.part")
+        # Not safetensors' own writer, whose files only their owner can read.
+        content = save({key: tensor.contiguous() for key, tensor in tensors.items()})
+        (folder / "teacher.safetensors.part").write_bytes(content)
         (folder / "teacher.json.part").write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
         for name in ("teacher.safetensors", "teacher.json"):
-            os.replace(folder / f"{name}.part", folder / name)
+            (folder / f"{name}.part").replace(folder / name)
     except OSError as error:
         raise TeacherError(f"{folder}: the teacher cannot be written: {error.strerror or error}") from error
 

@@ -1,18 +1,20 @@
 """`Demonstrations`: what teachers say in the situations that somebody's actions lead to, as arrays on disk."""
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kdnas.envs.team_env import TeamEnv
-from kdnas.errors import TeacherError
+from kdnas.errors import RunError, TeacherError
 from kdnas.policies.arrays import Bools, Floats
 from kdnas.policies.categorical import greedy, mask_logits, sample
 from kdnas.teachers.teacher import Teacher
@@ -94,27 +96,57 @@ class Demonstrations:
     folder: Path
 
     def rows(self, group: str) -> Rows:
-        """The decisions of a group, memory-mapped and read-only."""
-        masks = self.folder / f"{group}.masks.npy"
+        """The decisions of a group, memory-mapped and read-only.
+
+        Raises:
+            RunError: a file is missing or damaged.
+        """
         return Rows(
-            observations=np.load(self.folder / f"{group}.observations.npy", mmap_mode="r", allow_pickle=False),
-            logits=np.load(self.folder / f"{group}.logits.npy", mmap_mode="r", allow_pickle=False),
-            masks=np.load(masks, mmap_mode="r", allow_pickle=False) if masks.exists() else None,
+            observations=self._map(_file(self.folder, group, "observations")),
+            logits=self._map(_file(self.folder, group, "logits")),
+            masks=self._map(masks) if (masks := _file(self.folder, group, "masks")).exists() else None,
         )
 
+    def _map(self, path: Path) -> NDArray[Any]:
+        try:
+            mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{path}: cannot be read ({error}); delete {self.folder} to record the teacher anew"
+            ) from error
+        return mapped
 
-def keep_demonstrations(root: Path, key: Mapping[str, object], make: Callable[[], Mapping[str, Rows]]) -> Demonstrations:
-    """The demonstrations that `key` describes: found under `root` by the key's hash, or made and written there."""
+
+def keep_demonstrations(
+    root: Path, key: Mapping[str, object], make: Callable[[], Mapping[str, Rows]]
+) -> Demonstrations:
+    """The demonstrations that `key` describes: found under `root` by the key's hash, or made and written there.
+
+    Raises:
+        RunError: they cannot be written.
+    """
     digest = hashlib.sha256(repr(sorted(key.items())).encode()).hexdigest()[:16]
     folder = root / digest
     if not folder.exists():
+        made = make()
         part = root / f"{digest}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        for group, rows in make().items():
-            np.save(part / f"{group}.observations.npy", rows.observations)
-            np.save(part / f"{group}.logits.npy", rows.logits)
-            if rows.masks is not None:
-                np.save(part / f"{group}.masks.npy", rows.masks)
-        os.replace(part, folder)
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            for group, rows in made.items():
+                np.save(_file(part, group, "observations"), rows.observations)
+                np.save(_file(part, group, "logits"), rows.logits)
+                if rows.masks is not None:
+                    np.save(_file(part, group, "masks"), rows.masks)
+            part.replace(folder)
+        except OSError as error:
+            shutil.rmtree(part, ignore_errors=True)
+            raise RunError(
+                f"{folder}: cannot be written: {error.strerror or error}; make room or choose another --out"
+            ) from error
     return Demonstrations(folder)
+
+
+def _file(folder: Path, group: str, what: str) -> Path:
+    """A group may be called anything, also what no file can be called."""
+    return folder / f"{quote(group, safe='')}.{what}.npy"

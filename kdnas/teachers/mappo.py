@@ -139,8 +139,8 @@ def _collect(
         actions = {}
         for key, (actor, owned) in owners.items():
             seen = torch.from_numpy(np.concatenate([step.observations[group] for group in owned], axis=1))
-            legal = [step.masks[group] for group in owned]
-            mask = torch.from_numpy(np.concatenate([m for m in legal if m is not None], 1)) if None not in legal else None
+            legal = [sent for group in owned if (sent := step.masks[group]) is not None]
+            mask = torch.from_numpy(np.concatenate(legal, axis=1)) if legal else None
             logits = mask_logits(actor(seen), mask)
             chosen = sample(logits, generator)
             rows["o"][key].append(seen)

@@ -1,18 +1,24 @@
 """The plain multi-layer perceptron of teachers: actors and critics."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
 
 
 def make_mlp(
-    inputs: int, hidden: Sequence[int], outputs: int, *, last_gain: float = 1.0, generator: torch.Generator | None = None
+    inputs: int,
+    hidden: Sequence[int],
+    outputs: int,
+    *,
+    last_gain: float = 1.0,
+    generator: torch.Generator | None = None,
 ) -> nn.Sequential:
     """Linear layers with ReLU between them; orthogonal initialisation (gain sqrt 2; the last layer `last_gain`)."""
     sizes = [inputs, *hidden, outputs]
     layers: list[nn.Module] = []
-    for index, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for index, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         last = index == len(hidden)
         linear = nn.Linear(fan_in, fan_out)
         nn.init.orthogonal_(linear.weight, last_gain if last else 2**0.5, generator=generator)

@@ -62,7 +62,9 @@ class Teacher:
             want = self.spec.group_spec(group)
             for name, tensor in self.actors[group].state_dict().items():
                 if tensor.is_floating_point() and not tensor.isfinite().all():
-                    raise TeacherError(f"the teacher of group {group!r} holds NaN or infinity in {name!r}; export it again")
+                    raise TeacherError(
+                        f"the teacher of group {group!r} holds NaN or infinity in {name!r}; export it again"
+                    )
             probe = torch.zeros(2, want.observation_size)
             try:
                 with torch.inference_mode():

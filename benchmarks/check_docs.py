@@ -1,0 +1,65 @@
+"""Every table in the documents that comes from a result must be the one that the result gives.
+
+python benchmarks/check_docs.py           fails, naming the file and the table, when one differs
+python benchmarks/check_docs.py --write   writes the tables into the documents
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from kdnas.report.tables import Table, front_table
+from kdnas.study.front import Member
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+MARKED = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n)(?P<table>.*?)(<!-- end -->)", re.DOTALL)
+
+
+def headline() -> str:
+    """The front of the headline search, as the command prints it."""
+    front = json.loads((ROOT / "benchmarks/results/headline.json").read_text(encoding="utf-8"))["front"]
+    return front_table([Member.from_json(member) for member in front]).markdown()
+
+
+def gate() -> str:
+    """Candidates priced and refused a second."""
+    rate = json.loads((ROOT / "benchmarks/results/gate.json").read_text(encoding="utf-8"))
+    numbers = rate["candidates_per_s"]
+    row = tuple(f"{numbers[key]:,.0f}" for key in ("median", "lowest", "highest"))
+    return Table(header=("candidates a second, median", "lowest", "highest"), rows=(row,)).markdown()
+
+
+TABLES: dict[str, Callable[[], str]] = {"headline": headline, "gate": gate}
+
+
+def filled(text: str) -> str:
+    """A document with its tables as the results give them."""
+    return MARKED.sub(lambda match: match[1] + TABLES[match["name"]]() + match[4], text)
+
+
+def write_tables() -> None:
+    """Write every table into its document."""
+    for path in DOCUMENTS:
+        path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def main() -> int:
+    """Compare, or write."""
+    if "--write" in sys.argv[1:]:
+        write_tables()
+    stale = [path for path in DOCUMENTS if path.read_text(encoding="utf-8") != filled(path.read_text(encoding="utf-8"))]
+    for path in stale:
+        print(f"{path.relative_to(ROOT)}: a table is not the one in benchmarks/results; "
+              "write it with: python benchmarks/check_docs.py --write")  # fmt: skip
+    found = sum(len(MARKED.findall(path.read_text(encoding="utf-8"))) for path in DOCUMENTS)
+    print(f"{found} tables compared in {len(DOCUMENTS)} documents")
+    return 1 if stale or not found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""Where a search begins: what an earlier part of it told, or else the teams that are tried first."""
+
+from typing import TYPE_CHECKING, Any
+
+from kdnas.evaluation.score import Score
+from kdnas.spaces.spec import StudentSpec
+from kdnas.study.anchors import ordered_specs, smallest, uniform_half
+from kdnas.study.gate import Gate
+from kdnas.study.objective import Objective
+from kdnas.study.preflight import Preflight
+from kdnas.study.setup import Setup
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def take_up(study: "optuna.Study", setup: Setup, objective: Objective) -> None:
+    """Count what an earlier part of this search told, and ask its unfinished trials again."""
+    import optuna
+    from optuna.trial import TrialState
+
+    trials = study.get_trials(deepcopy=False)
+    repeated = {trial.user_attrs.get("repeats") for trial in trials}
+    for trial in trials:
+        if trial.state == TrialState.RUNNING:
+            optuna.trial.Trial(study, trial._trial_id).set_user_attr("interrupted", True)
+            study.tell(trial.number, state=TrialState.FAIL)
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state == TrialState.PRUNED:
+            objective.counts["rejected"] += 1
+        elif trial.state == TrialState.FAIL and not trial.user_attrs.get("interrupted"):
+            objective.counts["failed"] += 1
+        elif trial.state == TrialState.FAIL and trial.number not in repeated and trial.params:
+            study.enqueue_trial(trial.params, user_attrs={"repeats": trial.number})
+        elif trial.state == TrialState.COMPLETE:
+            retention, flops, memory = trial.values
+            score = Score.from_json(trial.user_attrs["score"])
+            objective.remember(candidate_of(setup, trial), score, (retention, flops, memory))
+
+
+def candidate_of(setup: Setup, trial: Any) -> dict[str, StudentSpec]:
+    """The candidate of a stored trial, by its parameters."""
+    import optuna
+
+    return setup.space.sample(optuna.trial.FixedTrial(trial.params))
+
+
+def enqueue_anchors(study: "optuna.Study", setup: Setup, gate: Gate, report: Preflight) -> None:
+    """Let a new study try the smallest team, the uniform one and the largest feasible one first."""
+    if study.get_trials(deepcopy=False):
+        return
+    anchors = [smallest(ordered_specs(setup.space, gate)), uniform_half(setup.space), dict(report.largest_feasible)]
+    for anchor in anchors:
+        study.enqueue_trial(setup.space.parameters(anchor), skip_if_exists=True)

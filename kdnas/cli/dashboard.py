@@ -29,7 +29,7 @@ def dashboard(
     card = read_run(run)
     study_id = read_study_id(card["storage"], f"kdnas-{card['run_id']}")
     url = f"http://{HOST}:{port}/dashboard/studies/{study_id}"
-    out.print(f"{url}   (Ctrl-C ends it)", soft_wrap=True)
+    out.print(f"{url}   (Ctrl-C ends it)")
     if browser:
         webbrowser.open(url)
     try:

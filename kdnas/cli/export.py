@@ -30,4 +30,4 @@ def export(
     if (trial is None) == (best is None):
         raise ConfigError('say which team: either --trial N or --best SELECTOR, for example --best "max retention"')
     folder = export_trial(run, trial, to, form) if trial is not None else export_best(run, best or "", to, form)
-    out.print(str(folder), soft_wrap=True)
+    out.print(str(folder))

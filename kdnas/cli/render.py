@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-out = Console(highlight=False, soft_wrap=False)
-err = Console(stderr=True, highlight=False)
+# Outside a terminal every line stays whole: logs and tables are read by scripts too.
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
 
@@ -59,8 +60,6 @@ def print_table(table: "Table", title: str | None = None) -> None:
         rich.add_column(name, justify="left" if last or index == 0 else "right", overflow="fold", no_wrap=not last)
     for row in table.rows:
         rich.add_row(*row)
-    # Into a pipe, one line a row: tables are read by scripts too.
-    if out.is_terminal:
-        out.print(rich)
-    else:
-        Console(file=sys.stdout, width=240, highlight=False).print(rich)
+    # A table keeps all its columns: in a pipe for the scripts that read it, in a narrow terminal as well as it can.
+    width = max(out.width, 120) if out.is_terminal else 240
+    Console(file=sys.stdout, width=width, highlight=False).print(rich)

@@ -64,7 +64,7 @@ def search(
                 watch=screen,
             )
         except KeyboardInterrupt as error:
-            err.print(f"interrupted; everything finished is kept. To go on:\n  {this_command()}", soft_wrap=True)
+            err.print(f"interrupted; everything finished is kept. To go on:\n  {this_command()}")
             raise typer.Exit(EXIT_INTERRUPTED) from error
     print_table(front_table(front))
     out.print(f'students: {front.folder}/students   take one: kdnas export {front.folder} --best "max retention"')

@@ -50,7 +50,7 @@ def train(
                 task, completed=at.env_steps, total=at.total_env_steps, returned=at.mean_return
             ),
         )
-    out.print(str(folder), soft_wrap=True)
+    out.print(str(folder))
 
 
 @app.command("evaluate")

@@ -1,5 +1,9 @@
 """Teams that are tried first: the smallest, uniform 50 % / 8 bit, and the largest that the budget allows."""
 
+from collections.abc import Iterator, Mapping
+
+from kdnas.budgets.budget import TEAM
+from kdnas.budgets.metric import Metric
 from kdnas.spaces.space import SearchSpace
 from kdnas.spaces.spec import StudentSpec
 from kdnas.study.gate import Gate
@@ -50,10 +54,11 @@ def uniform_half(space: SearchSpace) -> dict[str, StudentSpec]:
 
 
 def largest_feasible(specs: dict[str, list[StudentSpec]], gate: Gate) -> dict[str, StudentSpec] | None:
-    """The largest candidate that meets the budget, found greedily; None when even the greedy end breaks it.
+    """The largest candidate that meets the budget, found greedily; None when nothing is found that does.
 
     Each group first steps down to its largest spec that meets what is said of single agents; while a `team.` constraint
-    is broken, the group with the most FLOPs steps down.
+    is broken, the group with the most FLOPs steps down. FLOPs are not everything (4-bit weights take less memory than
+    fewer float ones), so the end of that way is not the end: then come the most frugal teams.
     """
     alone = {group: [spec for spec in own if gate.allows(group, spec)] for group, own in specs.items()}
     if not all(alone.values()):
@@ -65,5 +70,26 @@ def largest_feasible(specs: dict[str, list[StudentSpec]], gate: Gate) -> dict[st
             return candidate
         movable = [group for group, place in places.items() if place > 0]
         if not movable:
-            return None
+            return next((team for team in frugal(alone, gate) if gate.judge(team).feasible), None)
         places[max(movable, key=lambda group: size_of(candidate[group], gate, group))] -= 1
+
+
+def frugal(specs: Mapping[str, list[StudentSpec]], gate: Gate) -> Iterator[dict[str, StudentSpec]]:
+    """The teams that take least of what `team.` constraints limit: of each alone, then of all, as shares of the limits.
+
+    A team's sum is least where every group's own is: with one such constraint nothing comes nearer to it.
+    """
+    teacher = gate.pricer.teacher_cost().team
+    limits = [
+        (item.metric, item.limit * (item.metric.read(teacher) if item.relative else 1.0))
+        for item in gate.budget.constraints
+        if item.scope == TEAM
+    ]
+
+    def share(group: str, spec: StudentSpec, taken: list[tuple[Metric, float]]) -> float:
+        cost = gate.pricer.price(group, spec)
+        return sum(metric.read(cost) / limit for metric, limit in taken if limit)
+
+    for taken in ([limit] for limit in limits):
+        yield {group: min(own, key=lambda spec: share(group, spec, taken)) for group, own in specs.items()}
+    yield {group: min(own, key=lambda spec: share(group, spec, limits)) for group, own in specs.items()}

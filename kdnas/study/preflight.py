@@ -10,7 +10,7 @@ from kdnas.budgets.cost import TeamCost
 from kdnas.errors import BudgetError
 from kdnas.spaces.space import SearchSpace
 from kdnas.spaces.spec import StudentSpec
-from kdnas.study.anchors import largest, largest_feasible, median, ordered_specs, smallest
+from kdnas.study.anchors import frugal, largest, largest_feasible, median, ordered_specs, smallest
 from kdnas.study.gate import Gate
 
 RANDOM_CANDIDATES = 1000
@@ -75,7 +75,7 @@ def explain_infeasible(specs: Mapping[str, list[StudentSpec]], gate: Gate) -> st
     """Name the limit that no candidate meets, and the nearest that the space comes to it.
 
     Each constraint is looked at alone, with the candidate that violates it least; when each can be met alone, the
-    constraints exclude each other, and the one that the smallest candidate breaks worst is named.
+    constraints exclude each other, and what the nearest student or team breaks worst is named.
     """
     teacher = gate.pricer.teacher_cost()
     for item in gate.budget.constraints:
@@ -95,5 +95,24 @@ def explain_infeasible(specs: Mapping[str, list[StudentSpec]], gate: Gate) -> st
             f"{value / limit:.2f} times the limit of {item.metric.format(limit)}; "
             "raise the limit or offer smaller students in the search space"
         )
+    who, broken = _nearest(specs, gate)
+    worst = max(broken, key=lambda text: broken[text])
     texts = ", ".join(item.text for item in gate.budget.constraints)
-    return f"no candidate meets all of {texts} together, though each can be met alone; relax one of them"
+    return (
+        f"no candidate was found that meets all of {texts}, though each can be met alone: {who}, which comes nearest, "
+        f"breaks {worst!r} by {100 * broken[worst]:.3g} %; relax one of them"
+    )
+
+
+def _nearest(specs: Mapping[str, list[StudentSpec]], gate: Gate) -> tuple[str, Mapping[str, float]]:
+    """Who comes nearest to a budget whose constraints exclude each other, and what it violates by how much."""
+    for group, own in specs.items():
+        violations = {spec: gate.alone(group, spec) for spec in own}
+        spec = min(own, key=lambda spec: max(violations[spec].values(), default=0.0))
+        if max(violations[spec].values(), default=0.0) > 0:
+            return f"{spec} of {group!r}", violations[spec]
+    alone = {group: [spec for spec in own if gate.allows(group, spec)] for group, own in specs.items()}
+    teams = [(team, gate.judge(team, measure_all=True).violations) for team in frugal(alone, gate)]
+    team, broken = min(teams, key=lambda entry: max(entry[1].values()))
+    return f"the team {', '.join(f'{group}: {spec}' for group, spec in team.items())}", broken
+

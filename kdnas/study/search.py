@@ -121,7 +121,7 @@ def _search(
     study = open_storage(run.storage, run.study_name, config.search.seed)
     run.keep(setup)
     _keep_latencies(run, measured)
-    watch.message(f"recording {config.distill.demonstration_episodes:,} teacher episodes")
+    watch.message(f"playing {config.distill.demonstration_episodes:,} teacher episodes")
     demonstrations = record_demonstrations(setup, run.path)
     count = config.search.workers or default_workers()
     with Workers(count, sit_down, (setup.file, run.path.resolve(), demonstrations.folder.resolve())) as workers:

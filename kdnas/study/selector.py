@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kdnas.budgets.budget import Constraint, parse_constraint
+from kdnas.budgets.budget import Budget, Constraint, parse_constraint
 from kdnas.budgets.metric import METRICS
 from kdnas.errors import BudgetError, name_nearest
 from kdnas.units import parse_quantity
@@ -42,6 +42,8 @@ class Selector:
         Raises:
             BudgetError: no member meets it; says what the front offers.
         """
+        for member in members[:1]:
+            Budget(self.constraints).check_scopes(member.candidate)
         kept = [member for member in members if self._accepts(member)]
         if not kept:
             best = max((member.score.retention.mean for member in members), default=float("nan"))
@@ -83,7 +85,10 @@ def parse_selector(text: str) -> Selector:
             if goals > 1:
                 raise BudgetError(f"selector {text!r}: only one 'min METRIC' or 'max METRIC' can be the goal")
         elif found := _RETENTION.match(part):
-            quantity = parse_quantity(found["limit"], "ratio")
+            try:
+                quantity = parse_quantity(found["limit"], "ratio")
+            except BudgetError as error:
+                raise BudgetError(f"selector {part.strip()!r}: {error}") from error
             if quantity.value > 1.5:
                 raise BudgetError(f"selector {part.strip()!r}: retention is a share; write '95%' or '0.95'")
             least, strict = quantity.value, found["relation"] == ">"

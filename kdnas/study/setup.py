@@ -13,7 +13,7 @@ from kdnas.distill.pool import Pool, make_pools
 from kdnas.envs.make import check_twin, make_env, make_twin
 from kdnas.envs.spec import EnvSpec
 from kdnas.envs.team_env import TeamEnv
-from kdnas.errors import KdnasError, PluginError, TeacherError
+from kdnas.errors import KdnasError, PluginError, TeacherError, describe
 from kdnas.evaluation.seeds import SeedSets
 from kdnas.profiling.target import Target
 from kdnas.spaces.space import SearchSpace, SpaceConfig, make_space
@@ -59,13 +59,18 @@ class Setup:
         """The target that the study names.
 
         Raises:
-            PluginError: there is none of this name, or it refuses its arguments.
+            KdnasError: there is none of this name, or it refuses its arguments.
         """
         table = self.config.target
+        make = plugins.load("kdnas.targets", table.name)
         try:
-            target: Target = plugins.load("kdnas.targets", table.name)(**table.kwargs)
+            target: Target = make(**table.kwargs)
+        except KdnasError:
+            raise
         except TypeError as error:
             raise PluginError(f"target {table.name!r} refuses its arguments {table.kwargs}: {error}") from error
+        except Exception as error:  # a plugin may raise anything
+            raise PluginError(f"target {table.name!r} cannot be made: {describe(error)}") from error
         return target
 
 
@@ -131,7 +136,7 @@ def open_teacher(file: StudyFile, spec: EnvSpec) -> Teacher:
     except KdnasError:
         raise
     except Exception as error:  # a user's factory may raise anything
-        raise TeacherError(f"the teacher {table.factory or table.name!r} cannot be made: {error!r}") from error
+        raise TeacherError(f"the teacher {table.factory or table.name!r} cannot be made: {describe(error)}") from error
     if not isinstance(teacher, Teacher):
         raise TeacherError(
             f"the teacher {table.factory or table.name!r} returned {type(teacher).__name__}, not a kdnas Teacher; "

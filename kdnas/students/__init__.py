@@ -1,0 +1,26 @@
+"""Students: the families that they are built of, teams of them, and the folder in which a team is deployed."""
+
+from kdnas.students.bundle import StudentCard, StudentTeam, load_student, read_student_card
+from kdnas.students.card import render_card
+from kdnas.students.family import Family, LayerShape, load_family
+from kdnas.students.mlp import Mlp, MlpFamily, QuantMlp
+from kdnas.students.student import Normalisation, Student, Team
+from kdnas.students.weights import rebuild_student
+
+__all__ = [
+    "Family",
+    "LayerShape",
+    "Mlp",
+    "MlpFamily",
+    "Normalisation",
+    "QuantMlp",
+    "Student",
+    "StudentCard",
+    "StudentTeam",
+    "Team",
+    "load_family",
+    "load_student",
+    "read_student_card",
+    "rebuild_student",
+    "render_card",
+]

@@ -1,0 +1,343 @@
+"""Whole searches, in worker processes of their own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from kdnas.distill.bank import StudentBank
+from kdnas.errors import KdnasError, RunError
+from kdnas.spaces.spec import StudentSpec
+from kdnas.students.bundle import load_student
+from kdnas.students.weights import read_tensors, write_tensors
+from kdnas.study.front import ParetoFront, read_front
+from kdnas.study.preflight import Preflight
+from kdnas.study.run_folder import read_run
+from kdnas.study.search import profile, search
+from kdnas.study.setup import open_study, read_study
+from kdnas.study.storage import read_trials
+from kdnas.study.tasks import make_bank
+from kdnas.study.watch import Progress
+
+from .conftest import WriteStudy
+
+
+class Notes:
+    """A `Watch` that remembers."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.reports: list[Preflight] = []
+        self.last: Progress | None = None
+
+    def preflight(self, report: Preflight) -> None:
+        self.reports.append(report)
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+    def progress(self, progress: Progress) -> None:
+        self.last = progress
+
+
+def trials_of(run: Path) -> list[Any]:
+    card = read_run(run)
+    return read_trials(card["storage"], f"kdnas-{card['run_id']}")
+
+
+def states(run: Path) -> list[str]:
+    return [trial.state.name for trial in trials_of(run)]
+
+
+BUDGET = ["flops<=96", "team.memory<1KiB"]
+"""96 FLOPs are the 48 MACs of 8 hidden units; all of the space is feasible."""
+
+
+@pytest.fixture(scope="module")
+def finished(write_study: WriteStudy, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ParetoFront, Notes]:
+    """A search of 3 trials; read, or copied, but never continued in place."""
+    run, notes = tmp_path_factory.mktemp("runs") / "echo", Notes()
+    front = search(write_study("echo"), budget=BUDGET, trials=3, out=run, watch=notes)
+    return run, front, notes
+
+
+@pytest.fixture
+def copied(finished: tuple[Path, ParetoFront, Notes], tmp_path: Path) -> Path:
+    """The finished run, moved elsewhere."""
+    return Path(shutil.copytree(finished[0], tmp_path / "moved"))
+
+
+def test_a_search_ends_with_a_front_inside_the_budget(finished: tuple[Path, ParetoFront, Notes]) -> None:
+    run, front, _ = finished
+    assert front.final
+    assert states(run) == ["COMPLETE"] * 3
+    assert len(front) >= 1
+    for member in front:
+        assert {group: cost.flops <= 96 for group, cost in member.cost.agents.items()} == {"left": True, "right": True}
+        assert member.cost.team.memory_bytes < 1024
+        # 384 MACs of the teacher over 48 or 24, both agents alike or a mean of the two.
+        assert 8 <= member.flops_reduction <= 16
+        assert member.score.retention.episodes == 64
+        assert member.score.retention.low <= member.score.retention.mean <= member.score.retention.high
+    # 4 or 8 hidden units are enough to name the largest of three numbers most of the time.
+    assert front.best().score.retention.mean > 0.6
+    assert [member.score for member in read_front(run / "front.json")] == [member.score for member in front]
+
+
+def test_student_folders_are_whole_and_act(finished: tuple[Path, ParetoFront, Notes]) -> None:
+    run, front, _ = finished
+    assert sorted(path.name for path in (run / "students").iterdir()) == sorted(f"{m.trial:04d}" for m in front)
+    for member in front:
+        assert member.path is not None
+        assert sorted(path.name for path in member.path.iterdir()) == [
+            "README.md",
+            "student.json",
+            "student.safetensors",
+            "team.onnx",
+        ]
+        team = load_student(member.path)
+        assert team.card.artifacts[0].agreed_rows == team.card.artifacts[0].checked_rows == 2 * 320  # 64 episodes x 5
+        assert team.card.cost["flops"] == member.cost.team.flops
+        actions = team.act({"left": np.eye(3) * 3.0, "right": [0.0, 0.0, 3.0]})
+        assert actions["left"].shape == (3,)
+        assert actions["right"] in (0, 1, 2)
+    best = load_student(front.best().path or "")
+    assert best.act({"left": np.eye(3) * 3.0})["left"].tolist() == [0, 1, 2]
+
+
+def test_a_student_is_trained_once_for_all_groups_of_a_pool(finished: tuple[Path, ParetoFront, Notes]) -> None:
+    run, _, notes = finished
+    # `left` and `right` share the teacher: at most the ancestor of 16 units and its children of 8 and 4.
+    assert notes.last is not None
+    assert notes.last.students == len(list((run / "bank").iterdir())) <= 3
+    assert (notes.last.done, notes.last.ended, notes.last.failed) == (3, 3, 0)
+
+
+def test_the_anchors_come_first(finished: tuple[Path, ParetoFront, Notes]) -> None:
+    candidates = [trial.user_attrs["candidate"] for trial in trials_of(finished[0])[:2]]
+    # The smallest; then half of 16 units, which is the largest too.
+    assert candidates == [dict.fromkeys(("left", "right"), "mlp 4 float"), dict.fromkeys(("left", "right"), "mlp 8 float")]
+
+
+def test_the_same_call_goes_on_to_a_larger_total(copied: Path, write_study: WriteStudy) -> None:
+    told = [(trial.number, trial.values) for trial in trials_of(copied)]
+    notes = Notes()
+    front = search(write_study("echo"), budget=list(reversed(BUDGET)), trials=5, out=copied, watch=notes)
+    trials = trials_of(copied)
+    assert [(trial.number, trial.values) for trial in trials[:3]] == told
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 5
+    assert notes.last is not None
+    assert notes.last.ended == 5
+    assert all(member.path is not None and member.path.parent == copied / "students" for member in front)
+    # Latencies are those of the first part: the same shape never has two prices in one run.
+    old = json.loads((copied / "latency.json").read_text())
+    assert {cost.latency_p95_s for member in front for cost in member.cost.agents.values()} <= {
+        entry["p95"] for entry in old.values()
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"budget": ["flops<=94"]}, r"budget was flops<=96, team.memory<1024B, is flops<=94"),
+        ({"seed": 7}, r"seed was 0, is 7"),
+    ],
+)
+def test_another_search_is_refused(
+    finished: tuple[Path, ParetoFront, Notes], write_study: WriteStudy, change: dict[str, Any], said: str
+) -> None:
+    before = sorted(path.stat().st_mtime_ns for path in finished[0].rglob("*") if path.is_file())
+    with pytest.raises(RunError, match=rf"belongs to another search \({said}\); choose another --out"):
+        search(write_study("echo"), **{"budget": BUDGET, "trials": 3, "out": finished[0]} | change)
+    assert sorted(path.stat().st_mtime_ns for path in finished[0].rglob("*") if path.is_file()) == before
+
+
+WIDE = {
+    "name": "two_sizes",
+    "groups": {
+        "default": {
+            "bits": ["float"],
+            "bases": [{"hidden": [8], "prune": [0.0]}, {"hidden": [1024, 1024], "prune": [0.0]}],
+        }
+    },
+}
+
+
+def test_what_is_too_slow_is_never_trained(write_study: WriteStudy, tmp_path: Path) -> None:
+    path = write_study("two_sizes", space=WIDE)
+    small, large = (profile(path).teams[index].cost.worst_agent.latency_p95_s for index in (0, 2))
+    assert small * 3 < large  # 48 MACs and a million
+    limit = (small * large) ** 0.5
+    front = search(path, budget=f"latency<{limit * 1e6:.3f}us", trials=8, out=tmp_path / "run")
+    trials = trials_of(tmp_path / "run")
+    slow = [trial for trial in trials if "1024" in str(trial.user_attrs["candidate"])]
+    assert slow  # half of the space, and the sampler has to find out
+    assert {trial.state.name for trial in slow} == {"PRUNED"}
+    assert {trial.state.name for trial in trials if trial not in slow} == {"COMPLETE"}
+    assert all(trial.user_attrs["reason"].startswith("breaks latency<") for trial in slow)
+    assert all(max(trial.constraints.values()) > 0 for trial in slow)
+    # One network of 8 units was trained, and it is its own ancestor.
+    assert len(list((tmp_path / "run" / "bank").iterdir())) == 1
+    assert [set(member.candidate.values()) for member in front] == [
+        {StudentSpec(family="mlp", base=(8,), hidden=(8,))}
+    ]
+    assert all(cost.latency_p95_s < limit for member in front for cost in member.cost.agents.values())
+
+
+def test_a_damaged_ancestor_ends_in_a_sentence(copied: Path, write_study: WriteStudy) -> None:
+    setup = open_study(read_study(write_study("echo"), budget=BUDGET))
+    bank: StudentBank = make_bank(setup, copied)
+    ancestor = StudentSpec(family="mlp", base=(16,), hidden=(16,))
+    path = bank._path(setup.pools["left"], ancestor)
+    tensors, metadata = read_tensors(path)
+    tensors["linears.0.weight"][0, 0] = torch.nan
+    write_tensors(path, tensors, metadata)
+    for child in set((copied / "bank").iterdir()) - {path}:
+        child.unlink()  # so that the ancestor is needed again
+    with pytest.raises(KdnasError, match=r"student mlp 16 float cannot be used: 'linears.0.weight' holds NaN .* delete"):
+        search(write_study("echo"), budget=BUDGET, trials=40, out=copied)
+    # Nothing is lost: without the file the same call goes on.
+    path.unlink()
+    search(write_study("echo"), budget=BUDGET, trials=4, out=copied)
+    assert "RUNNING" not in states(copied)
+    assert states(copied).count("COMPLETE") == 4
+
+
+MIXED = {
+    "name": "mixed",
+    "groups": {"default": {"bits": ["float", "w4a8i8"], "bases": [{"hidden": [16], "prune": [0.5, 0.75]}]}},
+}
+
+
+@pytest.mark.slow
+def test_a_candidate_that_diverges_fails_with_its_reason(write_study: WriteStudy, tmp_path: Path) -> None:
+    path = write_study("diverging", space=MIXED, **{"distill.qat_learning_rate": 1e30})
+    front = search(path, trials=8, out=tmp_path / "run")
+    trials = trials_of(tmp_path / "run")
+    quantized = [trial for trial in trials if "w4a8i8" in str(trial.user_attrs["candidate"])]
+    assert quantized
+    assert {trial.state.name for trial in quantized} == {"FAIL"}
+    assert all("mlp" in trial.user_attrs["reason"] and "w4a8i8" in trial.user_attrs["reason"] for trial in quantized)
+    assert {trial.state.name for trial in trials if trial not in quantized} == {"COMPLETE"}
+    assert all(not spec.bits.quantized for member in front for spec in member.candidate.values())
+
+
+def test_quantized_students_reach_the_front(write_study: WriteStudy, tmp_path: Path) -> None:
+    path = write_study("mixed", space=MIXED, **{"env.kwargs": {"kinds": True}})
+    front = search(path, budget="right.memory<150B", trials=4, out=tmp_path / "run")
+    # 4-2 at 4 units: 16 + 8 MACs. Float: 4 * (24 + 4 + 2) + 4 * (4 + 4) = 152 B; w4: 8 + 4 + 4 * (6 + 4) + 12 = 64 B.
+    assert {member.candidate["right"].bits.quantized for member in front} == {True}
+    for member in front:
+        team = load_student(member.path or "")
+        assert team.act({"right": [3.0, 0.0, 0.0, 0.0]})["right"] in (0, 1)
+
+
+SCRIPT = """
+import sys
+from kdnas.study.search import SearchInterrupted, search
+
+class Shout:
+    def preflight(self, report): pass
+    def message(self, text): print("message", text, flush=True)
+    def progress(self, progress): print("progress", progress.done, progress.running, flush=True)
+
+if __name__ == "__main__":
+    try:
+        search(sys.argv[1], out=sys.argv[2], watch=Shout())
+    except SearchInterrupted:
+        sys.exit(130)
+"""
+
+
+@pytest.fixture
+def patient(write_study: WriteStudy) -> Path:
+    """A study whose teams take a third of a second to play."""
+    space = {
+        "name": "patient",
+        "groups": {"default": {"bits": ["float"], "bases": [{"hidden": [16], "prune": [0.25, 0.5, 0.625, 0.75]}]}},
+    }
+    return write_study("patient", space=space, **{"env.kwargs": {"step_s": 0.06}, "search.trials": 12})
+
+
+@pytest.fixture
+def start(patient: Path, tmp_path: Path) -> Iterator[Callable[[], "subprocess.Popen[str]"]]:
+    started: list[subprocess.Popen[str]] = []
+
+    def go() -> "subprocess.Popen[str]":
+        script = tmp_path / "script.py"
+        script.write_text(SCRIPT)
+        process = subprocess.Popen(
+            [sys.executable, str(script), str(patient), str(tmp_path / "run")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield go
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def read_until(process: "subprocess.Popen[str]", sign: str) -> str:
+    said = ""
+    assert process.stdout is not None
+    for line in process.stdout:
+        said += line
+        if line.startswith(sign):
+            return said
+    raise AssertionError(said)
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_was_told(
+    start: Callable[[], "subprocess.Popen[str]"], patient: Path, tmp_path: Path
+) -> None:
+    process = start()
+    read_until(process, "progress 2")
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to the workers too
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, output
+    assert "message ending what runs now; Ctrl-C again stops at once" in output
+    told = {trial.number: trial.values for trial in trials_of(tmp_path / "run") if trial.state.name == "COMPLETE"}
+    assert 2 <= len(told) < 12
+    assert "RUNNING" not in states(tmp_path / "run")
+
+    search(patient, out=tmp_path / "run")
+    trials = trials_of(tmp_path / "run")
+    assert {trial.number: trial.values for trial in trials if trial.number in told} == told
+    assert [trial.state.name for trial in trials].count("COMPLETE") == 12
+    # What was cut off was asked again, with the same parameters, and does not count.
+    cut = [trial for trial in trials if trial.user_attrs.get("interrupted")]
+    again = {trial.user_attrs.get("repeats"): trial for trial in trials}
+    assert {trial.state.name for trial in trials if trial not in cut} == {"COMPLETE"}
+    assert all(again[trial.number].params == trial.params for trial in cut)
+
+
+@pytest.mark.slow
+def test_a_search_that_was_killed_goes_on(
+    start: Callable[[], "subprocess.Popen[str]"], patient: Path, tmp_path: Path
+) -> None:
+    process = start()
+    read_until(process, "progress 1")
+    process.kill()  # the coordinator alone: workers must notice
+    process.wait()
+    assert "RUNNING" in states(tmp_path / "run")
+    search(patient, trials=4, out=tmp_path / "run")
+    assert "RUNNING" not in states(tmp_path / "run")
+    assert states(tmp_path / "run").count("COMPLETE") == 4

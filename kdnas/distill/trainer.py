@@ -51,7 +51,8 @@ def train(
     """
     recipe = room.recipe
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(student.parameters(), lr=learning_rate, fused=True)
+    parameters = list(student.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(steps, 1), eta_min=learning_rate * 1e-3)
     student.train()
     rounds = [index * steps // recipe.on_policy_rounds for index in range(recipe.on_policy_rounds)]
@@ -66,7 +67,7 @@ def train(
         loss = kl_with_temperature(student(observations), logits, masks, recipe.temperature)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
         recent, counted = recent + loss.detach(), counted + 1

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from kdnas.distill.recipe import lineage
 from kdnas.errors import RunError, StudentError
 from kdnas.evaluation.score import Score, make_score
 from kdnas.study.deliver import deliver, recorded_rows
@@ -13,9 +14,8 @@ from kdnas.study.front import Member, ParetoFront, make_front, non_dominated
 from kdnas.study.gate import Gate
 from kdnas.study.objective import Objective
 from kdnas.study.run_folder import RunFolder
-from kdnas.study.setup import Setup
 from kdnas.study.take_up import candidate_of
-from kdnas.study.tasks import RANDOM, TEACHER, play_team
+from kdnas.study.tasks import RANDOM, TEACHER, play_team, train_student
 from kdnas.study.watch import Watch
 from kdnas.study.workers import Workers, result_of
 from kdnas.teachers.demonstrations import Demonstrations
@@ -64,12 +64,19 @@ def best_members(objective: Objective, study: "optuna.Study", gate: Gate) -> lis
     return members
 
 
-def score_finally(setup: Setup, run: RunFolder, workers: Workers, members: list[Member]) -> list[Member]:
-    """Play the members on the final seeds in the real environment.
+def score_finally(objective: Objective, run: RunFolder, members: list[Member]) -> list[Member]:
+    """Play the members on the final seeds in the real environment; students that were deleted are trained again.
 
     Raises:
         KdnasError: as `references`.
     """
+    setup, workers = objective.setup, objective.workers
+    for member in members:
+        for group, spec in member.candidate.items():
+            pool = setup.pools[group]
+            for lacking in [one for one in lineage(spec) if not objective.bank.has(pool, spec)]:
+                if not objective.bank.has(pool, lacking):
+                    result_of(workers.submit(train_student, pool.name, lacking), f"training {lacking}")
     seeds = setup.seeds.final(setup.config.evaluation.final_episodes)
     futures = [workers.submit(play_team, dict(member.candidate), seeds, True) for member in members]
     teacher, random = references(run, workers, "final", seeds, real=True)
@@ -80,9 +87,8 @@ def score_finally(setup: Setup, run: RunFolder, workers: Workers, members: list[
 
 
 def deliver_all(
-    setup: Setup,
-    run: RunFolder,
     objective: Objective,
+    run: RunFolder,
     members: list[Member],
     demonstrations: Demonstrations,
     watch: Watch,
@@ -92,11 +98,11 @@ def deliver_all(
     Raises:
         KdnasError: nothing can be written, or no team can be exported.
     """
-    recorded = recorded_rows(setup, demonstrations)
+    recorded = recorded_rows(objective.setup, demonstrations)
     delivered = []
     for member in members:
         try:
-            delivered.append(deliver(setup, run, objective.bank, member, recorded))
+            delivered.append(deliver(objective.setup, run, objective.bank, member, recorded))
         except StudentError as error:
             watch.message(f"trial {member.trial} is left out of the front: {error}")
     if not delivered:

@@ -157,9 +157,9 @@ def _search(
             )
         episodes = config.evaluation.final_episodes
         watch.message(f"scoring the {len(members)} teams of the front on {episodes:,} final episodes")
-        scored = score_finally(setup, run, workers, members)
+        scored = score_finally(objective, run, members)
     watch.message("exporting")
-    return deliver_all(setup, run, objective, scored, demonstrations, watch)
+    return deliver_all(objective, run, scored, demonstrations, watch)
 
 
 def _keep_latencies(run: RunFolder, measured: Mapping[str, Latency]) -> None:

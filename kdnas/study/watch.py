@@ -29,8 +29,8 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the pace so far; None before the first trial that was played."""
-        return self.seconds / self.ended * (self.total - self.ended) if self.done else None
+        """At the pace so far; None before five trials were played."""
+        return self.seconds / self.ended * (self.total - self.ended) if self.done >= 5 else None
 
 
 class Watch(Protocol):

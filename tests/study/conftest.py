@@ -20,8 +20,8 @@ WriteStudy = Callable[..., Path]
 STUDY: dict[str, Any] = {
     "name": "echo",
     "space": "echo_space.toml",
-    "env": {"factory": "echo:make", "max_steps": 5},
-    "teacher": {"factory": "echo:teach"},
+    "env": {"factory": "echo_task:make", "max_steps": 5},
+    "teacher": {"factory": "echo_task:teach"},
     "distill": {
         "demonstration_episodes": 64,
         "ancestor_steps": 150,
@@ -38,17 +38,17 @@ STUDY: dict[str, Any] = {
 
 SPACE: dict[str, Any] = {
     "name": "echo_space",
-    "groups": {"default": {"bits": ["float"], "bases": [{"hidden": [16], "prune": [0.5, 0.75]}]}},
+    "groups": {"default": {"bits": ["float"], "bases": [{"hidden": [16], "prune": [0.25, 0.5, 0.625, 0.75]}]}},
 }
-"""Widths 8 and 4: 3*8 + 8*3 = 48 and 24 MACs."""
+"""Widths 12, 8, 6 and 4, at 3 + 3 MACs a unit: 72, 48, 36 and 24."""
 
 
 @pytest.fixture(scope="session")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder for all studies: a module is loaded from one place for as long as Python runs."""
     folder = tmp_path_factory.mktemp("studies")
-    shutil.copy(Path(__file__).with_name("echo.py"), folder)
-    load_reference("echo:make", folder)
+    shutil.copy(Path(__file__).parents[1] / "echo.py", folder / "echo_task.py")
+    load_reference("echo_task:make", folder)
     return folder
 
 

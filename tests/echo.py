@@ -22,7 +22,7 @@ STEPS = 5
 
 
 class Echo:
-    """Steps in batches: agents `left` and `right` see 3 numbers and have 3 actions; with `kinds` `right` sees 4 of 2."""
+    """Steps in batches: `left` and `right` see 3 numbers and have 3 actions; with `kinds` `right` sees 4 and has 2."""
 
     def __init__(self, *, kinds: bool = False, masked: bool = False, step_s: float = 0.0, fails_at: int = 0) -> None:
         self.name = "echo"
@@ -123,10 +123,10 @@ def leave() -> None:
 
 
 def fail() -> None:
-    raise Unsendable("a", "b")
+    raise UnsendableError("a", "b")
 
 
-class Unsendable(Exception):
+class UnsendableError(Exception):
     """Pickles, but cannot be made again from its text."""
 
     def __init__(self, first: str, second: str) -> None:

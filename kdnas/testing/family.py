@@ -1,0 +1,164 @@
+"""The contract of a student family: see `kdnas.students.family.Family`."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor, nn
+
+from kdnas import plugins
+from kdnas.compress.prune import prune
+from kdnas.compress.quantize import quantize
+from kdnas.envs.spec import AgentSpec
+from kdnas.profiling.flops import count_macs
+from kdnas.profiling.memory import bops, memory_bytes
+from kdnas.spaces.spec import FLOAT_BITS, Bits, StudentSpec
+from kdnas.students.family import Family, LayerShape
+from kdnas.students.student import Student
+from kdnas.students.weights import read_tensors, rebuild_student, student_tensors, write_tensors
+from kdnas.testing.contract import contract, weights_of
+
+SPACES = AgentSpec(observation_size=7, action_count=4)
+EIGHT = Bits(input=8, weight=8, activation=8)
+ROWS = 256
+CLOSE = 0.25
+"""Largest error of 8-bit logits, as a share of how much the float ones vary."""
+
+
+def check_family(family: Family, *, base: Sequence[int] = (16, 12), hidden: Sequence[int] = (9, 5)) -> None:
+    """Build, prune, quantize, save and rebuild students of a family, as a search does.
+
+    Args:
+        family: the object that is registered under `kdnas.students`.
+        base: widths of a dense network of it.
+        hidden: widths to which that one is pruned; as many, and none larger.
+
+    Raises:
+        AssertionError: networks of other widths than their spec's, `layers` that are not those of the network, random
+            numbers from elsewhere than the generator, a pruned or quantized network that cannot be trained, or whose
+            saved weights do not bring it back to the last bit.
+    """
+    name = getattr(family, "name", type(family).__name__)
+    with contract(f"family {name!r}"):
+        registered = plugins.load("kdnas.students", name)
+        assert type(registered) is type(family), (
+            f"kdnas.students has {type(registered).__name__} under this name, and student folders are read by name"
+        )
+        dense = StudentSpec(family=name, base=tuple(base), hidden=tuple(base))
+        pruned = replace(dense, hidden=tuple(hidden))
+        for spec in (dense, pruned):
+            _check_build(family, spec)
+            _check_layers(family, spec)
+        _check_lineage(family, dense, pruned)
+
+
+def _build(family: Family, spec: StudentSpec, seed: int = 0) -> nn.Module:
+    return family.build(spec, SPACES, torch.Generator().manual_seed(seed))
+
+
+def _observations() -> Tensor:
+    return torch.randn(ROWS, SPACES.observation_size, generator=torch.Generator().manual_seed(1))
+
+
+def _check_build(family: Family, spec: StudentSpec) -> None:
+    network = _build(family, spec)
+    shape = tuple(network(_observations()).shape)
+    assert shape == (ROWS, SPACES.action_count), f"{spec}: {ROWS} observations give {shape}, not one row of logits each"
+    widths = tuple(getattr(layer, "out_features", None) for layer in family.prunable(network))
+    assert widths == spec.hidden, f"{spec}: the outputs of prunable() are {widths} wide, the spec says {spec.hidden}"
+    same = weights_of(network) == weights_of(_build(family, spec))
+    assert same, f"{spec}: built twice from one seed, it has other weights; draw from the generator that is given"
+    assert weights_of(network) != weights_of(_build(family, spec, seed=1)), f"{spec}: the seed changes nothing"
+    quantized = _build(family, replace(spec, bits=EIGHT))
+    assert weights_of(quantized) == weights_of(network), f"{spec}: build() makes a float network, whatever the bits"
+
+
+def _check_layers(family: Family, spec: StudentSpec) -> None:
+    network = _build(family, spec)
+    layers = family.layers(spec, SPACES)
+    shapes = [tuple(parameter.shape) for parameter in network.parameters()]
+    odd = [shape for shape in shapes if len(shape) not in (1, 2)]
+    assert not odd, f"{spec}: layers() speaks of matrices and biases, and the network has parameters of shape {odd[0]}"
+    real = sorted(shape for shape in shapes if len(shape) == 2)
+    told = sorted((layer.rows, layer.columns) for layer in layers)
+    assert told == real, f"{spec}: layers() has the matrices {told}, the network {real}"
+    biases = sorted(shape[0] for shape in shapes if len(shape) == 1)
+    told_biases = sorted(layer.rows for layer in layers if layer.bias)
+    assert told_biases == biases, f"{spec}: layers() has biases of {told_biases} numbers, the network of {biases}"
+    macs, counted = sum(rows * columns for rows, columns in told), count_macs(network, SPACES.observation_size)
+    assert macs == counted, f"{spec}: layers() multiply {macs} times, the network {counted} times"
+    floats = all((layer.weight_bits, layer.input_bits, layer.output_bits) == (FLOAT_BITS,) * 3 for layer in layers)
+    assert floats, f"{spec}: a float layer has {FLOAT_BITS} bits everywhere"
+    assert not any(layer.scales for layer in layers), f"{spec}: a float layer stores no scales"
+    _check_quantized_layers(family, spec, layers)
+
+
+def _check_quantized_layers(family: Family, spec: StudentSpec, layers: Sequence[LayerShape]) -> None:
+    quantized = family.layers(replace(spec, bits=EIGHT), SPACES)
+    shapes = [[(layer.rows, layer.columns, layer.bias) for layer in each] for each in (layers, quantized)]
+    assert shapes[0] == shapes[1], f"{spec}: its layers change their shape with the bits"
+    for what, price in [("memory", memory_bytes), ("BOPs", bops)]:
+        costs = [price(each) for each in (quantized, layers)]
+        assert costs[0] < costs[1], f"{spec}: at 8 bits its {what} is {costs[0]}, in float {costs[1]}"
+
+
+def _check_lineage(family: Family, dense: StudentSpec, pruned: StudentSpec) -> None:
+    """Dense, pruned, quantized: each from the one before, each trained, saved and rebuilt."""
+    observations = _observations()
+    ancestor = Student(dense, SPACES, _build(family, dense))
+    before = weights_of(ancestor.network)
+    small = prune(ancestor, pruned, family, lambda student: student(observations).square().mean())
+    assert weights_of(ancestor.network) == before, f"{dense}: pruning a copy changed the original"
+    shapes = [
+        {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        for network in (small.network, _build(family, pruned))
+    ]
+    assert shapes[0] == shapes[1], f"{pruned}: pruned it has the tensors {shapes[0]}, built {shapes[1]}"
+    kept = weights_of(small.network)
+    integer = quantize(small, replace(pruned, bits=EIGHT), family, [observations])
+    assert weights_of(small.network) == kept, f"{pruned}: quantize() changed the float network"
+    addresses = [{tensor.data_ptr() for tensor in each.network.parameters()} for each in (small, integer)]
+    assert not addresses[0] & addresses[1], f"{pruned}: the quantized network shares memory with the float one"
+    _check_close(small, integer)
+    for student in (ancestor, small, integer):
+        _check_learns(student)
+        _check_round_trip(student)
+
+
+def _check_close(floating: Student, integer: Student) -> None:
+    observations = _observations()
+    with torch.no_grad():
+        expected, got = floating.eval()(observations), integer.eval()(observations)
+    assert got.shape == expected.shape, f"{integer.spec}: quantized logits have the shape {tuple(got.shape)}"
+    error = float((got - expected).square().mean().sqrt() / expected.std().clamp_min(1e-6))
+    assert error < CLOSE, (
+        f"{integer.spec}: its logits are off by {error:.2g} of their deviation; quantize() must keep the float weights"
+    )
+
+
+def _check_learns(student: Student) -> None:
+    """A step of a loss reaches every matrix."""
+    student.train()
+    student.zero_grad()
+    student(_observations()).square().mean().backward()
+    dead = [
+        name
+        for name, parameter in student.network.named_parameters()
+        if parameter.ndim == 2 and (parameter.grad is None or not parameter.grad.isfinite().all())
+    ]
+    assert not dead, f"{student.spec}: no finite gradient reaches {', '.join(dead)}"
+    student.zero_grad()
+    student.eval()
+
+
+def _check_round_trip(student: Student) -> None:
+    with TemporaryDirectory(prefix="kdnas-") as folder:
+        path = Path(folder) / "student.safetensors"
+        write_tensors(path, student_tensors(student), {})
+        tensors, _ = read_tensors(path)
+    rebuilt = rebuild_student(student.spec, SPACES, tensors, where=f"{student.spec} rebuilt")
+    with torch.no_grad():
+        same = torch.equal(rebuilt(_observations()), student(_observations()))
+    assert same, f"{student.spec}: rebuilt from its saved weights it answers differently; keep all it needs in buffers"

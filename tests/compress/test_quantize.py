@@ -1,0 +1,46 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from kdnas.compress.quantize import CALIBRATION_BATCHES, quantize
+from kdnas.spaces.space import parse_bits
+from kdnas.spaces.spec import StudentSpec
+from kdnas.students import Normalisation, Student
+from kdnas.students.mlp import FAMILY, STATISTICS_BATCHES
+
+BATCHES = [torch.randn(128, 18, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+
+
+def spec(bits: str) -> StudentSpec:
+    return StudentSpec(family="mlp", base=(16, 12), hidden=(16, 12), bits=parse_bits(bits))
+
+
+def test_the_quantizers_are_calibrated_when_it_returns() -> None:
+    assert CALIBRATION_BATCHES > STATISTICS_BATCHES
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("bits", "error"), [("w8a8i8", 0.1), ("w4a8i8", 0.4)])
+def test_a_quantized_copy_answers_nearly_the_same(
+    make_dense: Callable[..., Student], bits: str, error: float
+) -> None:
+    normalisation = Normalisation(shift=(0.5,) * 18, scale=(3.0,) * 18)
+    dense = make_dense(16, 12, normalisation=normalisation)
+    before = {name: tensor.clone() for name, tensor in dense.state_dict().items()}
+    quantized = quantize(dense, spec(bits), FAMILY, BATCHES)
+    assert quantized.training  # what comes next is training
+    assert (quantized.spec, quantized.normalisation) == (spec(bits), normalisation)
+    seen = torch.cat(BATCHES)
+    distance = (quantized.eval()(seen) - dense(seen)).square().mean().sqrt() / dense(seen).std()
+    assert 0 < distance < error
+    assert all(torch.equal(tensor, before[name]) for name, tensor in dense.state_dict().items())
+
+
+@torch.no_grad()
+def test_ranges_come_from_the_batches(make_dense: Callable[..., Student]) -> None:
+    scales = []
+    for factor in (1.0, 10.0):
+        quantized = quantize(make_dense(16, 12), spec("w8a8i8"), FAMILY, [factor * batch for batch in BATCHES])
+        scales.append(float(quantized.eval().network.quantize_input(BATCHES[0]).scale))
+    assert scales[1] == pytest.approx(10 * scales[0], rel=0.01)

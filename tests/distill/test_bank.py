@@ -1,0 +1,141 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kdnas.config.study import DistillTable
+from kdnas.distill import Pool, StudentBank
+from kdnas.envs import AgentSpec
+from kdnas.errors import RunError
+from kdnas.spaces import StudentSpec, parse_bits
+from kdnas.students import Normalisation, Student, load_family
+from kdnas.students.weights import read_tensors, write_tensors
+
+SPACES = AgentSpec(observation_size=3, action_count=4)
+POOL = Pool(name="a", groups=("a", "b"), spaces=SPACES, teacher_digest="0123")
+SPEC = StudentSpec(family="mlp", base=(16,), hidden=(8,))
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> StudentBank:
+    return StudentBank(folder=tmp_path / "bank", environment="env", recipe=DistillTable(), seed=0)
+
+
+def student(bits: str = "float", normalisation: Normalisation | None = None) -> Student:
+    spec = replace(SPEC, bits=parse_bits(bits))
+    family, generator = load_family("mlp"), torch.Generator().manual_seed(0)
+    network = family.build(SPEC, SPACES, generator)
+    if spec.bits.quantized:
+        network = family.quantize(network, spec).train()
+        for _ in range(40):
+            network(torch.randn(32, 3, generator=generator))
+    return Student(spec, SPACES, network, normalisation).eval()
+
+
+def test_the_address_changes_with_each_ingredient(bank: StudentBank) -> None:
+    variants: list[tuple[StudentBank, Pool, StudentSpec]] = [
+        (bank, POOL, SPEC),
+        (replace(bank, environment="other"), POOL, SPEC),
+        (replace(bank, recipe=DistillTable(recovery_steps=7)), POOL, SPEC),
+        (replace(bank, recipe=DistillTable(temperature=2.0)), POOL, SPEC),
+        (replace(bank, seed=1), POOL, SPEC),
+        (bank, replace(POOL, teacher_digest="4567"), SPEC),
+        (bank, replace(POOL, spaces=replace(SPACES, masked=True)), SPEC),
+        (bank, POOL, replace(SPEC, hidden=(7,))),
+        (bank, POOL, replace(SPEC, base=(12,))),
+        (bank, POOL, replace(SPEC, bits=parse_bits("w4a8i8"))),
+        (bank, POOL, replace(SPEC, bits=parse_bits("w4a8i7"))),
+    ]
+    addresses = [one.address(pool, spec) for one, pool, spec in variants]
+    assert len(set(addresses)) == len(variants)
+
+
+def test_neither_the_folder_nor_the_groups_are_ingredients(bank: StudentBank, tmp_path: Path) -> None:
+    """Groups with the same teacher share, and so do a run and its copy."""
+    other = replace(POOL, name="c", groups=("c",))
+    assert replace(bank, folder=tmp_path).address(other, SPEC) == bank.address(POOL, SPEC)
+    assert bank.training_seed(other, SPEC) == bank.training_seed(POOL, SPEC)
+
+
+@pytest.mark.parametrize("bits", ["float", "w4a8i8"])
+@pytest.mark.parametrize("normalisation", [None, Normalisation(shift=(1.0, 0.1, -2.0), scale=(0.5, 1 / 3, 2.0))])
+def test_what_is_loaded_is_what_was_stored(bank: StudentBank, bits: str, normalisation: Normalisation | None) -> None:
+    one = student(bits, normalisation)
+    assert not bank.has(POOL, one.spec)
+    bank.store(POOL, one)
+    assert bank.has(POOL, one.spec)
+    again = bank.load(POOL, one.spec)
+    seen = torch.randn(500, 3, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(again(seen), one(seen))
+    assert (again.spec, again.normalisation, again.training) == (one.spec, normalisation, False)
+    assert [path.suffix for path in bank.folder.iterdir()] == [".safetensors"]
+
+
+def test_writing_is_all_or_nothing(bank: StudentBank, monkeypatch: pytest.MonkeyPatch) -> None:
+    bank.store(POOL, student())
+    (path,) = bank.folder.iterdir()
+    before = path.read_bytes()
+
+    def full(self: Path, content: bytes) -> None:
+        with self.open("wb") as opened:
+            opened.write(content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(RunError, match=r"cannot be written: No space left on device; make room"):
+        bank.store(POOL, student())
+    assert [path.read_bytes() for path in bank.folder.iterdir()] == [before]
+
+
+def test_a_folder_that_cannot_be_written(bank: StudentBank, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    broken = replace(bank, folder=tmp_path / "file" / "bank")
+    with pytest.raises(RunError, match=r"file/bank/.*: cannot be written: Not a directory"):
+        broken.store(POOL, student())
+
+
+def _halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _poison(path: Path) -> None:
+    tensors, metadata = read_tensors(path)
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    tensors["linears.1.bias"][0] = torch.nan
+    write_tensors(path, tensors, metadata)
+
+
+def _relabel(path: Path) -> None:
+    tensors, metadata = read_tensors(path)
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    write_tensors(path, tensors, metadata | {"spec": metadata["spec"].replace("32", "8")})
+
+
+def _strip(path: Path) -> None:
+    tensors, _ = read_tensors(path)
+    write_tensors(path, {name: tensor.clone() for name, tensor in tensors.items()}, {})
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_halve, "cannot be used"),
+        (_empty, "cannot be used"),
+        (_poison, "'linears.1.bias' holds NaN or infinity"),
+        (_relabel, "it holds"),
+        (_strip, "cannot be used"),
+        (Path.unlink, "cannot be used"),
+    ],
+)
+def test_a_damaged_student_names_its_file(bank: StudentBank, damage: Any, said: str) -> None:
+    bank.store(POOL, student())
+    (path,) = bank.folder.iterdir()
+    damage(path)
+    with pytest.raises(RunError, match=rf"^{path}: banked student mlp 8 float .*{said}.*; delete the file to train it"):
+        bank.load(POOL, SPEC)

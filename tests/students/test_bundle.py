@@ -1,0 +1,239 @@
+import hashlib
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from kdnas.envs.spec import EnvSpec
+from kdnas.errors import BundleError
+from kdnas.students import StudentTeam, Team, load_student, read_student_card
+from kdnas.students.bundle import CARD, WEIGHTS, save_weights, write_card
+from kdnas.students.weights import read_tensors, write_tensors
+
+from .conftest import DRONE, MakeStudent, card_of, rows
+
+
+@pytest.fixture
+def folder(team: Team, tmp_path: Path) -> Path:
+    write_card(tmp_path, card_of(team, save_weights(tmp_path, team)))
+    return tmp_path
+
+
+@pytest.fixture
+def loaded(folder: Path) -> StudentTeam:
+    return load_student(folder)
+
+
+def edit(folder: Path, change: Any) -> None:
+    """Change the tables of `student.json` in place."""
+    tables = json.loads((folder / CARD).read_text())
+    change(tables)
+    (folder / CARD).write_text(json.dumps(tables))
+
+
+def rewrite(folder: Path, change: Any) -> None:
+    """Change the tensors and their metadata, and let the card name the new file."""
+    tensors, metadata = read_tensors(folder / WEIGHTS)
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    change(tensors, metadata)
+    write_tensors(folder / WEIGHTS, tensors, metadata)
+    digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    edit(folder, lambda tables: tables["hashes"].update(weights=digest))
+
+
+def test_what_is_read_acts_as_what_was_written(team: Team, loaded: StudentTeam) -> None:
+    for group, features in (("scout", 6), ("drones", 3)):  # w4a8i8, and float with a normalisation
+        seen = torch.from_numpy(rows(2000, features))
+        assert torch.equal(loaded.team.students[group](seen), team.students[group](seen))
+    drone, scout = rows(500, 3), rows(500, 6)
+    want = team.act(
+        {"scout": scout[:, None], "drones": np.stack([drone, drone[::-1]], 1)}, {}, np.zeros((500, 12), np.float32)
+    )
+    have = loaded.act({"scout": scout, "drone_0": drone, "drone_1": drone[::-1]})
+    np.testing.assert_array_equal(have["scout"], want["scout"][:, 0])
+    np.testing.assert_array_equal(have["drone_0"], want["drones"][:, 0])
+    np.testing.assert_array_equal(have["drone_1"], want["drones"][:, 1])
+
+
+def test_one_observation_gives_a_number(loaded: StudentTeam) -> None:
+    actions = loaded.act({"drone_1": [0.1, 0.2, 0.3]})
+    assert list(actions) == ["drone_1"]
+    assert type(actions["drone_1"]) is int
+    batch = loaded.act({"drone_1": [[0.1, 0.2, 0.3]] * 3})["drone_1"]
+    assert batch.tolist() == [actions["drone_1"]] * 3
+
+
+def test_masked_actions_are_never_chosen(loaded: StudentTeam) -> None:
+    seen = rows(100, 6)
+    free = loaded.act({"scout": seen})["scout"]
+    mask = np.ones((100, 4), np.int8)
+    mask[np.arange(100), free] = 0
+    second = loaded.act({"scout": seen}, {"scout": mask})["scout"]
+    assert (second != free).all()
+    only = loaded.act({"scout": seen[0]}, {"scout": [False, False, True, False]})
+    assert only == {"scout": 2}
+
+
+def test_weights_are_readable_by_everyone(folder: Path) -> None:
+    # As the card beside them; a deployed folder is not always read by the user who made it.
+    assert (folder / WEIGHTS).stat().st_mode == (folder / CARD).stat().st_mode
+
+
+@pytest.mark.parametrize(
+    ("observations", "masks", "said"),
+    [
+        ({"drone_2": [0, 0, 0]}, None, r"no agent 'drone_2': did you mean 'drone_"),
+        ({"drone_0": [0, 0, 0]}, {"drone": [1] * 5}, r"no agent 'drone': did you mean 'drone_"),
+        ({"drone_0": [0, 0]}, None, r"'drone_0' observes 3 features, but got the shape \(2,\)"),
+        ({"drone_0": 1.0}, None, r"'drone_0' observes 3 features, but got the shape \(\)"),
+        ({"drone_0": [[[0, 0, 0]]]}, None, r"'drone_0' observes 3 features, but got the shape \(1, 1, 3\)"),
+        ({"drone_0": [[0, 0, 0], [0, 0]]}, None, r"'drone_0': list is no array of numbers"),
+        ({"drone_0": "north"}, None, r"'drone_0': str is no array of numbers"),
+        ({"scout": [0] * 6}, {"scout": [1] * 5}, r"'scout': the mask must have 4 entries .* got the shape \(5,\)"),
+        ({"scout": [0] * 6}, {"scout": [[1] * 4]}, r"'scout': the mask must have 4 entries .* got the shape \(1, 4\)"),
+        ({"scout": [[0] * 6]}, {"scout": [1] * 4}, r"'scout': the mask must have 4 entries .* got the shape \(4,\)"),
+        ({"scout": [0] * 6}, {"scout": [0] * 4}, r"'scout': the mask must .* allow one of them"),
+    ],
+)
+def test_bad_observations_and_masks(loaded: StudentTeam, observations: Any, masks: Any, said: str) -> None:
+    with pytest.raises(BundleError, match=said):
+        loaded.act(observations, masks)
+
+
+def test_weights_that_are_cut_in_half_or_changed_by_a_bit(folder: Path) -> None:
+    content = (folder / WEIGHTS).read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1
+    for damaged in (content[: len(content) // 2], bytes(flipped), b""):
+        (folder / WEIGHTS).write_bytes(damaged)
+        with pytest.raises(BundleError, match=r"is not the file that student.json describes .*copy the folder again"):
+            load_student(folder)
+
+
+def test_weights_that_are_no_safetensors(folder: Path) -> None:
+    rewrite(folder, lambda tensors, metadata: None)
+    content = (folder / WEIGHTS).read_bytes()[:100]
+    (folder / WEIGHTS).write_bytes(content)
+    edit(folder, lambda tables: tables["hashes"].update(weights=hashlib.sha256(content).hexdigest()))
+    with pytest.raises(BundleError, match=r"student\.safetensors: is damaged"):
+        load_student(folder)
+
+
+def test_nothing_is_unpickled(folder: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (folder / "executed",))
+
+    content = pickle.dumps(Evil())
+    (folder / WEIGHTS).write_bytes(content)
+    edit(folder, lambda tables: tables["hashes"].update(weights=hashlib.sha256(content).hexdigest()))
+    with pytest.raises(BundleError, match="is damaged"):
+        load_student(folder)
+    assert not (folder / "executed").exists()
+
+
+@pytest.mark.parametrize("name", [CARD, WEIGHTS])
+def test_a_missing_file(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(BundleError, match=rf"{name}: cannot be read: No such file or directory"):
+        load_student(folder)
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"student.json: cannot be read: .*; is this a student folder\?"):
+        load_student(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        # Other widths, and formats that only one of the two files claims; w4 and w8 have equal shapes.
+        (lambda t: t["groups"]["drones"]["spec"].update(hidden=[8, 5]), "'drones' is mlp 8x5 float, but the weights"),
+        (lambda t: t["groups"]["scout"]["spec"]["bits"].update(weight=8), "'scout' is mlp 8x6 w8a8i8, but .* w4a8i8"),
+        (lambda t: t["groups"]["scout"]["spec"].update(bits=None), "group 'scout' has no readable spec"),
+        (lambda t: t["groups"]["scout"]["spaces"].update(observation_size=7), r"'linears.0.weight' is \(8, 6\)"),
+        (lambda t: t["groups"]["drones"].update(agents=["scout"]), "an agent is in two groups"),
+        (lambda t: t["groups"]["drones"]["normalisation"].update(shift=[0.0]), "is not one of 3 features"),
+        (lambda t: t.update(schema_version=2), "schema_version: must be 1, but got 2"),
+        (lambda t: t.update(extra=1), "extra: unknown key"),
+        (lambda t: t.pop("hashes"), r"\[hashes\]: is missing"),
+        (lambda t: t.update(groups={}), "groups"),
+    ],
+)
+def test_a_card_that_does_not_describe_its_weights(folder: Path, change: Any, said: str) -> None:
+    edit(folder, change)
+    with pytest.raises(BundleError, match=said):
+        load_student(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "", "[]", '"student"', "\x00"])
+def test_a_card_that_is_no_json(folder: Path, text: str) -> None:
+    (folder / CARD).write_text(text)
+    with pytest.raises(BundleError, match=r"student\.json"):
+        read_student_card(folder)
+
+
+def test_a_card_that_is_no_text_or_too_long(folder: Path) -> None:
+    (folder / CARD).write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(BundleError, match=r"student\.json: is not text"):
+        read_student_card(folder)
+    (folder / CARD).write_text(" " * (1 << 21))
+    with pytest.raises(BundleError, match=r"student\.json: is too large"):
+        read_student_card(folder)
+
+
+def _drop(tensors: dict[str, Any], metadata: dict[str, str]) -> None:
+    del tensors["drones/linears.1.bias"]
+
+
+def _add(tensors: dict[str, Any], metadata: dict[str, str]) -> None:
+    tensors["drones/linears.9.bias"] = torch.zeros(1)
+
+
+def _break(tensors: dict[str, Any], metadata: dict[str, str]) -> None:
+    tensors["drones/linears.1.bias"][0] = torch.inf
+
+
+def _swap(tensors: dict[str, Any], metadata: dict[str, str]) -> None:
+    metadata["drones"] = metadata["scout"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_drop, r"'linears.1.bias' is missing, the spec wants \(6,\)"),
+        (_add, r"'linears.9.bias' is \(1,\), the spec wants no such tensor"),
+        (_break, "'linears.1.bias' holds NaN or infinity"),
+        (_swap, "'drones' is mlp 8x6 float, but the weights are those of mlp 8x6 w4a8i8"),
+    ],
+)
+def test_weights_that_are_not_those_of_the_spec(folder: Path, change: Any, said: str) -> None:
+    rewrite(folder, change)
+    with pytest.raises(BundleError, match=said):
+        load_student(folder)
+
+
+def test_a_spec_of_a_giant_is_refused_before_it_is_built(folder: Path) -> None:
+    def grow(tables: Any) -> None:
+        tables["groups"]["drones"]["spec"] |= {"base": [1 << 20, 1 << 20], "hidden": [1 << 20, 1 << 20]}
+
+    def agree(tensors: dict[str, Any], metadata: dict[str, str]) -> None:
+        spec = json.loads(metadata["drones"]) | {"base": [1 << 20, 1 << 20], "hidden": [1 << 20, 1 << 20]}
+        metadata["drones"] = json.dumps(spec)
+
+    rewrite(folder, agree)
+    edit(folder, grow)
+    with pytest.raises(BundleError, match=r"weights; a student has 67,108,864 at most"):
+        load_student(folder)
+
+
+def test_groups_may_be_called_as_other_groups_files(make_student: MakeStudent, tmp_path: Path) -> None:
+    groups = {"a": ("x",), "a/b": ("y",)}
+    spec = EnvSpec(name="test", agents={"x": DRONE, "y": DRONE}, groups=groups, state_size=1)
+    team = Team(spec, {"a": make_student(), "a/b": make_student(hidden=(4,))})
+    write_card(tmp_path, card_of(team, save_weights(tmp_path, team)))
+    assert load_student(tmp_path).team.students["a/b"].spec.hidden == (4,)

@@ -1,0 +1,33 @@
+from pathlib import Path
+
+from kdnas.students import Team, render_card
+
+from .conftest import card_of
+
+
+def test_the_card_says_what_the_team_is(team: Team, tmp_path: Path) -> None:
+    page = render_card(card_of(team, "0123abcd"))
+    for line in (
+        "# Student team of test, trial 7",
+        "Retention 95.1 % of the teacher's return above random play (95 % interval 93.0 % to 97.0 %, 500 episodes on "
+        "final seeds); return -8.500 [-9.000, -8.000], mean over agents.",
+        # 50,000 / 1,000, 2,048 / 512 and 20 us / 20 us.
+        "| FLOPs | 1,000 | 50,000 | 50.0 |",
+        "| MACs | 500 | 25,000 | 50.0 |",
+        "| parameters | 120 | 6,000 | 50.0 |",
+        "| memory | 512 B | 2 KiB | 4.0 |",
+        "| latency p95 (sum of agents) | 20 us | 20 us | 1.0 |",
+        "| scout | scout | mlp 8x6 w4a8i8 | 6 | 4 |",
+        "| drones | drone_0, drone_1 | mlp 8x6 float | 3 | 5 |",
+        "`team.onnx` chooses the same action as the students on 3,999 of 4,000 recorded observations (largest "
+        "difference of a logit 0.012; ties go to the lowest index).",
+        'team.act({"scout": [0.0] * 6, "drone_0": [0.0] * 3, "drone_1": [0.0] * 3})',
+        "Made by kdnas 0.1.0. Weights SHA-256 `0123abcd`.",
+    ):
+        assert line in page.splitlines()
+
+
+def test_what_was_not_measured_is_not_divided(team: Team) -> None:
+    card = card_of(team, "x")
+    card.cost["latency_s"]["p95"] = 0.0
+    assert "| latency p95 (sum of agents) | - | - | - |" in render_card(card)

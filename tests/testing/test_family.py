@@ -1,0 +1,161 @@
+"""The contract of families passes on every built-in, and fails on those that break it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import kdnas
+from kdnas import plugins
+from kdnas.spaces.spec import StudentSpec
+from kdnas.students.family import LayerShape
+from kdnas.students.mlp import Mlp, MlpFamily, QuantMlp
+from kdnas.testing import check_family
+
+
+@pytest.mark.parametrize("name", sorted(plugins.installed("kdnas.students")))
+def test_built_in_families(name):
+    check_family(plugins.load("kdnas.students", name))
+
+
+class Unseeing(MlpFamily):
+    """Draws its weights from the global generator."""
+
+    def build(self, spec: StudentSpec, spaces: kdnas.AgentSpec, generator: torch.Generator) -> Mlp:
+        network = super().build(spec, spaces, generator)
+        nn.init.normal_(network.linears[0].weight)
+        return network
+
+
+class Fixed(MlpFamily):
+    def build(self, spec: StudentSpec, spaces: kdnas.AgentSpec, generator: torch.Generator) -> Mlp:
+        return super().build(spec, spaces, torch.Generator().manual_seed(0))
+
+
+class Wider(MlpFamily):
+    def build(self, spec: StudentSpec, spaces: kdnas.AgentSpec, generator: torch.Generator) -> Mlp:
+        return super().build(replace(spec, hidden=spec.base), spaces, generator)
+
+
+class Early(MlpFamily):
+    """Builds less where few bits are asked for."""
+
+    def build(self, spec: StudentSpec, spaces: kdnas.AgentSpec, generator: torch.Generator) -> Mlp:
+        network = super().build(spec, spaces, generator)
+        if spec.bits.quantized:
+            nn.init.zeros_(network.linears[0].weight)
+        return network
+
+
+class Cheap(MlpFamily):
+    """Prices all but the last layer."""
+
+    def layers(self, spec: StudentSpec, spaces: kdnas.AgentSpec) -> list[LayerShape]:
+        return super().layers(spec, spaces)[:-1]
+
+
+class Unbiased(MlpFamily):
+    def layers(self, spec: StudentSpec, spaces: kdnas.AgentSpec) -> list[LayerShape]:
+        return [replace(layer, bias=False) for layer in super().layers(spec, spaces)]
+
+
+class Loose(MlpFamily):
+    def layers(self, spec: StudentSpec, spaces: kdnas.AgentSpec) -> list[LayerShape]:
+        return [replace(layer, input_bits=8) for layer in super().layers(spec, spaces)]
+
+
+class NeverSmaller(MlpFamily):
+    def layers(self, spec: StudentSpec, spaces: kdnas.AgentSpec) -> list[LayerShape]:
+        return super().layers(spec.floating, spaces)
+
+
+class Careless(MlpFamily):
+    """Quantizes the float network in place."""
+
+    def quantize(self, network: nn.Module, spec: StudentSpec) -> QuantMlp:
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.mul_(16).round_().div_(16)
+        return super().quantize(network, spec)
+
+
+class Borrowing(MlpFamily):
+    def quantize(self, network: nn.Module, spec: StudentSpec) -> QuantMlp:
+        quantized = super().quantize(network, spec)
+        quantized.linears[0].weight = network.linears[0].weight
+        return quantized
+
+
+class Forgetful(MlpFamily):
+    """Quantizes other weights than the float ones."""
+
+    def quantize(self, network: nn.Module, spec: StudentSpec) -> QuantMlp:
+        quantized = super().quantize(network, spec)
+        nn.init.ones_(quantized.linears[1].weight)
+        return quantized
+
+
+class Frozen(MlpFamily):
+    def quantize(self, network: nn.Module, spec: StudentSpec) -> QuantMlp:
+        quantized = super().quantize(network, spec)
+        quantized.linears[0].weight.requires_grad_(False)
+        return quantized
+
+
+class Shy(Mlp):
+    """Part of what it computes with is in no parameter and no buffer."""
+
+    def __init__(self, sizes: Sequence[int], generator: torch.Generator) -> None:
+        super().__init__(sizes, generator)
+        self.offset = torch.zeros(sizes[-1])
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.offset = self.offset + 1
+        return super().forward(observations) + self.offset
+
+
+class Shying(MlpFamily):
+    def build(self, spec: StudentSpec, spaces: kdnas.AgentSpec, generator: torch.Generator) -> Mlp:
+        return Shy([spaces.observation_size, *spec.hidden, spaces.action_count], generator)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (Unseeing, "built twice from one seed, it has other weights; draw from the generator that is given"),
+        (Fixed, "the seed changes nothing"),
+        (Wider, "mlp 9x5 float: the outputs of prunable() are (16, 12) wide, the spec says (9, 5)"),
+        (Early, "build() makes a float network, whatever the bits"),
+        (Cheap, "layers() has the matrices [(12, 16), (16, 7)], the network [(4, 12), (12, 16), (16, 7)]"),
+        (Unbiased, "layers() has biases of [] numbers, the network of [4, 12, 16]"),
+        (Loose, "a float layer has 32 bits everywhere"),
+        # 16*7 + 12*16 + 4*12 = 352 weights, 32 biases, and 16 + 12 live activations, 4 bytes each.
+        (NeverSmaller, "at 8 bits its memory is 1648, in float 1648"),
+        (Careless, "quantize() changed the float network"),
+        (Borrowing, "the quantized network shares memory with the float one"),
+        (Forgetful, "of their deviation; quantize() must keep the float weights"),
+        (Frozen, "no finite gradient reaches linears.0.weight"),
+        (Shying, "rebuilt from its saved weights it answers differently"),
+    ],
+)
+def test_a_family_that_breaks_the_contract(said_by, monkeypatch, kind, said):
+    family = kind()
+    monkeypatch.setattr(plugins, "load", lambda group, name: family)
+    assert said in said_by(check_family, family)
+
+
+def test_a_family_that_is_not_registered(said_by):
+    class Own(MlpFamily):
+        name = "own"
+
+    assert "no plugin 'own' in kdnas.students" in said_by(check_family, Own())
+
+
+def test_a_family_under_anothers_name(said_by):
+    class Impostor(MlpFamily):
+        pass
+
+    assert "kdnas.students has MlpFamily under this name" in said_by(check_family, Impostor())

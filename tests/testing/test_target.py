@@ -1,0 +1,119 @@
+"""The contract of targets passes on every built-in, and fails on those that break it."""
+
+import pytest
+import torch
+from torch import nn
+
+import kdnas
+from kdnas import plugins
+from kdnas.errors import StudentError
+from kdnas.profiling.target import Latency
+from kdnas.spaces.spec import StudentSpec
+from kdnas.testing import check_target
+
+
+@pytest.mark.parametrize("name", sorted(plugins.installed("kdnas.targets")))
+def test_built_in_targets(name):
+    check_target(plugins.load("kdnas.targets", name)())
+
+
+class Sheet:
+    """A target from a data sheet: a nanosecond for each weight."""
+
+    name = "sheet"
+
+    def fingerprint(self) -> dict[str, str]:
+        return {"runtime": "none", "version": "1", "cpu": "paper"}
+
+    def latency(self, family: str, spec: StudentSpec, spaces: kdnas.AgentSpec, *, normalised: bool = False) -> Latency:
+        layers = plugins.load("kdnas.students", family).layers(spec, spaces)
+        return self.time(sum(layer.rows * layer.columns for layer in layers))
+
+    def module_latency(self, network: nn.Module, observation_size: int) -> Latency:
+        return self.time(sum(parameter.numel() for parameter in network.parameters()))
+
+    def reference_s(self) -> float:
+        return 1e-6
+
+    def time(self, weights: int) -> Latency:
+        return Latency(p50_s=weights * 1e-9, p95_s=weights * 1.1e-9)
+
+
+class Backwards(Sheet):
+    def time(self, weights: int) -> Latency:
+        return Latency(p50_s=weights * 1e-9, p95_s=weights * 0.9e-9)
+
+
+class Constant(Sheet):
+    def time(self, weights: int) -> Latency:
+        return Latency(p50_s=1e-6, p95_s=1e-6)
+
+
+class Endless(Sheet):
+    def time(self, weights: int) -> Latency:
+        return Latency(p50_s=1e-6, p95_s=float("inf"))
+
+
+class Loose32(Sheet):
+    def time(self, weights: int) -> Latency:
+        return weights * 1e-9
+
+
+class ByAncestor(Sheet):
+    def latency(self, family: str, spec: StudentSpec, spaces: kdnas.AgentSpec, *, normalised: bool = False) -> Latency:
+        return self.time(sum(spec.base))
+
+
+class Restless(Sheet):
+    count = 0
+
+    def fingerprint(self) -> dict[str, str]:
+        self.count += 1
+        return {"runtime": "none", "version": str(self.count)}
+
+
+class Stopped(Sheet):
+    def reference_s(self) -> float:
+        return 0.0
+
+
+class Nameless(Sheet):
+    name = ""
+
+
+class Rounding(Sheet):
+    def module_latency(self, network: nn.Module, observation_size: int) -> Latency:
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.round_()
+        return super().module_latency(network, observation_size)
+
+
+class FloatsOnly(Sheet):
+    def latency(self, family: str, spec: StudentSpec, spaces: kdnas.AgentSpec, *, normalised: bool = False) -> Latency:
+        if spec.bits.quantized:
+            raise StudentError("the sheet knows floats only")
+        return super().latency(family, spec, spaces, normalised=normalised)
+
+
+@pytest.mark.parametrize("kind", [Sheet, FloatsOnly])
+def test_a_good_target(kind):
+    check_target(kind())
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (Backwards, "0 < p50 <= p95 must hold for mlp 8x8 float"),
+        (Constant, "mlp 512x512 float takes 1e-06 s and mlp 8x8 float 1e-06 s; the larger one must take longer"),
+        (Endless, "the latency of mlp 8x8 float has the 95th percentile inf s"),
+        (Loose32, "the latency of mlp 8x8 float is float and not Latency"),
+        (ByAncestor, "when it comes from a larger ancestor; its shape alone decides"),
+        (Restless, "its fingerprint changes"),
+        (Stopped, "the reference takes 0.0 s"),
+        (Nameless, "its name is empty"),
+        (Rounding, "timing a module 8 wide changed its weights"),
+    ],
+)
+def test_a_target_that_breaks_the_contract(said_by, kind, said):
+    assert said in said_by(check_target, kind())

@@ -1,0 +1,118 @@
+"""The contract of teachers passes on the built-in one, and fails on those that break it."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import kdnas
+from kdnas import plugins
+from kdnas.config import find_study
+from kdnas.study.setup import open_study, read_study
+from kdnas.testing import check_teacher
+
+SPACES = kdnas.AgentSpec(observation_size=3, action_count=2)
+SPEC = kdnas.EnvSpec(name="pair", agents={"a": SPACES, "b": SPACES}, groups={"all": ("a", "b")}, state_size=6)
+
+
+def test_the_built_in_teacher():
+    setup = open_study(read_study("spread_tiny"))
+    folder = find_study("spread").parent / "teachers/spread"
+    check_teacher(plugins.load("kdnas.teachers", "checkpoint"), setup.spec, {"folder": folder})
+
+
+def linear() -> nn.Sequential:
+    network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    with torch.no_grad():
+        for index, parameter in enumerate(network.parameters()):
+            parameter.copy_(torch.sin(torch.arange(parameter.numel()) + index).reshape(parameter.shape))
+    return network
+
+
+class WholeBatch(nn.Linear):
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return super().forward(rows - rows.mean(0))
+
+
+class Counts(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(3, 2)
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return super().forward(rows)
+
+
+class Dice(Counts):
+    """Its generator stands outside its buffers."""
+
+    generator = torch.Generator()
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        noise = torch.rand((*rows.shape[:-1], 2), generator=self.generator)
+        return nn.Linear.forward(self, rows) + noise
+
+
+class Recurrent(Counts):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.GRU(3, 2, batch_first=True)
+        for parameter in self.cell.parameters():
+            nn.init.constant_(parameter, 0.1)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.cell(rows.reshape(-1, 1, 3))[0].reshape(*rows.shape[:-1], 2)
+
+
+class Deaf(kdnas.Teacher):
+    """Acts without looking at masks."""
+
+    def act(self, observations: Any, masks: Any, state: Any) -> Any:
+        return super().act(observations, dict.fromkeys(observations), state)
+
+
+def teacher_of(make_network: Any) -> Any:
+    return lambda spec: kdnas.Teacher(spec, actors={"all": make_network()})
+
+
+def test_a_good_teacher():
+    check_teacher(teacher_of(linear), SPEC)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda spec: {"all": linear()}, "it returns dict; return kdnas.Teacher(spec, actors={group: module})"),
+        (
+            lambda spec: kdnas.Teacher(replace(spec, name="other"), {"all": linear()}),
+            "it is a teacher of another environment",
+        ),
+        (teacher_of(lambda: nn.Linear(3, 2)), "group 'all': made twice, it has other weights"),
+        (teacher_of(lambda: nn.Linear(4, 2)), "refuses observations of 3 features"),
+        (teacher_of(Dice), "group 'all': asked twice, it answers differently"),
+        (teacher_of(Counts), "group 'all': answering changes its weights or buffers"),
+        (teacher_of(Recurrent), "cannot be counted"),
+        (lambda spec: Deaf(spec, {"all": linear()}), "group 'all': it chooses an action that the mask forbids"),
+    ],
+)
+def test_a_teacher_that_breaks_the_contract(said_by, make, said):
+    assert said in said_by(check_teacher, make, SPEC)
+
+
+def test_a_teacher_that_looks_at_the_whole_batch(said_by):
+    network = WholeBatch(3, 2)
+    assert "depends on the others in the batch" in said_by(check_teacher, teacher_of(lambda: network), SPEC)
+
+
+def test_a_teacher_that_is_trained(said_by):
+    def make(spec: kdnas.EnvSpec) -> kdnas.Teacher:
+        teacher = kdnas.Teacher(spec, {"all": linear()})
+        teacher.actors["all"].requires_grad_(True)
+        return teacher
+
+    assert "its parameters are not frozen" in said_by(check_teacher, make, SPEC)

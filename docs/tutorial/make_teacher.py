@@ -8,7 +8,7 @@ from teacher import make_network
 torch.manual_seed(0)
 network, moves = make_network(), torch.tensor(MOVES, dtype=torch.float32)
 optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-for _ in range(2000):
+for _ in range(1000):
     ways = 4 * torch.rand(512, 1, 4) - 2
     beacon, other = (ways[..., :2] - moves).norm(dim=-1), (ways[..., 2:] - moves).norm(dim=-1)
     best = (beacon + (other < 0.3)).argmin(1)  # the move after which the reward is highest, if the other one stays

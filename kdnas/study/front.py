@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kdnas.budgets.cost import Cost, TeamCost
-from kdnas.errors import RunError
+from kdnas.errors import ConfigError, RunError
 from kdnas.evaluation.score import Score
 from kdnas.spaces.spec import StudentSpec
 from kdnas.study.selector import parse_selector
@@ -121,7 +121,7 @@ def read_front(path: Path) -> ParetoFront:
         members = [Member.from_json(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror or error}; has this search ended?") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise RunError(f"{path}: is damaged ({error!r}); repeat the search's command to write it again") from error
     root = path.parent
     here = [

@@ -122,7 +122,7 @@ class RunFolder:
             return returns
         try:
             returns = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise RunError(f"{path}: is damaged ({error}); delete it, it will be played again") from error
         return returns
 

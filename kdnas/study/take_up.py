@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdnas.evaluation.score import Score
 from kdnas.spaces.spec import StudentSpec
-from kdnas.study.anchors import ordered_specs, smallest, uniform_half
+from kdnas.study.anchors import first_teams
 from kdnas.study.gate import Gate
 from kdnas.study.objective import Objective
 from kdnas.study.preflight import Preflight
@@ -46,9 +46,8 @@ def candidate_of(setup: Setup, trial: Any) -> dict[str, StudentSpec]:
 
 
 def enqueue_anchors(study: "optuna.Study", setup: Setup, gate: Gate, report: Preflight) -> None:
-    """Let a new study try the smallest team, the uniform one and the largest feasible one first."""
+    """Let a new study begin with the teams that are tried first."""
     if study.get_trials(deepcopy=False):
         return
-    anchors = [smallest(ordered_specs(setup.space, gate)), uniform_half(setup.space), dict(report.largest_feasible)]
-    for anchor in anchors:
+    for anchor in first_teams(setup.space, gate, report.largest_feasible):
         study.enqueue_trial(setup.space.parameters(anchor), skip_if_exists=True)

@@ -110,7 +110,7 @@ class Demonstrations:
     def _map(self, path: Path) -> NDArray[Any]:
         try:
             mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise RunError(
                 f"{path}: cannot be read ({error}); delete {self.folder} to record the teacher anew"
             ) from error

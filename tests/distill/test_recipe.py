@@ -88,7 +88,8 @@ def test_normalisation_is_the_ancestors_and_is_inherited(make_room: MakeRoom, de
     assert ancestor.normalisation == fit_normalisation(demonstrations)
     pruned = make_student(spec("float", 8), ancestor, room, demonstrations, seed=2)
     assert pruned.normalisation == ancestor.normalisation
-    assert make_student(spec("float", 16), None, make_room(ancestor_steps=1), demonstrations, seed=1).normalisation is None
+    plain = make_student(spec("float", 16), None, make_room(ancestor_steps=1), demonstrations, seed=1)
+    assert plain.normalisation is None
 
 
 def test_no_student_learns_from_an_episode_that_it_is_scored_on(make_room: MakeRoom, demonstrations: Rows) -> None:

@@ -2,18 +2,22 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tomli_w
+import torch
 
-from kdnas.envs.spec import AgentSpec
+from kdnas.budgets import parse_budget
+from kdnas.envs.spec import AgentSpec, EnvSpec
 from kdnas.plugins import load_reference
-from kdnas.profiling import Latency
-from kdnas.spaces.spec import StudentSpec
+from kdnas.profiling import Latency, Pricer
+from kdnas.spaces import BaseTable, GroupTable, SpaceConfig, StudentSpec, make_space, parse_bits
+from kdnas.study.gate import Gate
 from kdnas.study.setup import Setup, open_study, read_study
+from kdnas.teachers import Teacher, make_mlp
 
 WriteStudy = Callable[..., Path]
 
@@ -55,7 +59,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def write_study(house: Path) -> WriteStudy:
     def write(file: str = "echo", *, space: Mapping[str, Any] = SPACE, **changes: Any) -> Path:
-        """Write `FILE.toml`; a change of a table is merged into it, dots go deeper: `**{"env.kwargs": {...}}`."""
+        """Write `FILE.toml`; tables are merged (None removes a key), dots go deeper: `**{"env.kwargs": {...}}`."""
         study = json.loads(json.dumps(STUDY))
         for key, value in changes.items():
             *tables, last = key.split(".")
@@ -63,7 +67,7 @@ def write_study(house: Path) -> WriteStudy:
             for name in tables:
                 table = table.setdefault(name, {})
             if isinstance(value, Mapping) and isinstance(table.get(last), dict):
-                table[last] |= value
+                table[last] = {name: item for name, item in (table[last] | value).items() if item is not None}
             else:
                 table[last] = value
         study["space"] = f"{file}_space.toml"
@@ -102,3 +106,44 @@ class WidthTarget:
 
     def reference_s(self) -> float:
         return 1.0
+
+
+TEACHER_MACS = 18 * 64 + 64 * 5
+"""1,472 MACs, 2,944 FLOPs."""
+
+
+class Home:
+    """Groups `pair` (two seats) and `solo` with equal spaces, a teacher of 64 units, and a space to choose from."""
+
+    def __init__(self, bases: Sequence[Mapping[str, Any]], bits: Sequence[str]) -> None:
+        spread = AgentSpec(observation_size=18, action_count=5)
+        self.spec = EnvSpec(
+            name="home",
+            agents={"a": spread, "b": spread, "c": spread},
+            groups={"pair": ("a", "b"), "solo": ("c",)},
+            state_size=54,
+        )
+        table = GroupTable(bases=tuple(BaseTable(**base) for base in bases), bits=tuple(bits))
+        self.space = make_space(SpaceConfig(name="home", groups={"default": table}), list(self.spec.groups))
+        actor = make_mlp(18, (64,), 5, generator=torch.Generator().manual_seed(0))
+        self.teacher = Teacher(self.spec, {"pair": actor, "solo": actor})
+        self.target = WidthTarget()
+
+    def gate(self, *budget: str) -> Gate:
+        return Gate(budget=parse_budget(budget), pricer=Pricer(self.spec, self.teacher, self.target))
+
+
+@pytest.fixture
+def make_home() -> Callable[..., Home]:
+    def make(
+        bases: Sequence[Mapping[str, Any]] = ({"hidden": [64], "prune": [0.0, 0.5, 0.75]},),
+        bits: Sequence[str] = ("float", "w4a8i8"),
+    ) -> Home:
+        return Home(bases, bits)
+
+    return make
+
+
+def mlp(bits: str, *hidden: int) -> StudentSpec:
+    """A student pruned from layers of 64."""
+    return StudentSpec(family="mlp", base=(64,) * len(hidden), hidden=hidden, bits=parse_bits(bits))

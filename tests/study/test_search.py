@@ -218,9 +218,10 @@ def test_a_damaged_ancestor_ends_in_a_sentence(
     path.unlink()
     ended = len([state for state in states(copied) if state in ("COMPLETE", "PRUNED")])
     front = search(write_study("echo"), budget=BUDGET, trials=ended + 1, out=copied)
+    # Those that waited for the ancestor were cut off; of them one was asked again.
     counted = [trial.state.name for trial in trials_of(copied) if not trial.user_attrs.get("interrupted")]
-    assert len(counted) == ended + 1
-    assert set(counted) == {"COMPLETE", "PRUNED"}
+    assert len([state for state in counted if state != "WAITING"]) == ended + 1
+    assert set(counted) <= {"COMPLETE", "PRUNED", "WAITING"}
     old = {member.trial: member.score for member in finished[1]}
     again = [member for member in front if member.trial in old]
     assert again

@@ -1,0 +1,96 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kdnas.errors import BudgetError, ConfigError, EnvError, KdnasError, PluginError, TeacherError
+from kdnas.profiling import OnnxTarget
+from kdnas.study.setup import open_study, read_study
+
+from .conftest import SPACE, WriteStudy
+
+
+def test_a_study_comes_to_life(write_study: WriteStudy) -> None:
+    setup = open_study(read_study(write_study("plain"), budget=["flops<1k"]))
+    assert list(setup.spec.groups) == ["left", "right"]
+    assert setup.pools["left"] is setup.pools["right"]
+    assert list(setup.space.groups) == ["left", "right"]
+    assert [item.text for item in setup.budget.constraints] == ["flops<1000"]
+    assert isinstance(setup.make_target(), OnnxTarget)
+    assert setup.make_real_env().spec == setup.spec
+    seen = torch.eye(3)
+    assert setup.teacher.logits("left", seen).argmax(1).tolist() == [0, 1, 2]
+
+
+def test_kinds_have_pools_of_their_own(write_study: WriteStudy) -> None:
+    setup = open_study(read_study(write_study("plain", **{"env.kwargs": {"kinds": True}})))
+    assert setup.pools["left"].groups == ("left",)
+    assert setup.pools["right"].spaces.action_count == 2
+
+
+def test_arguments_replace_what_the_file_says(write_study: WriteStudy) -> None:
+    path = write_study("plain", budget=["memory<1KiB"])
+    plain = read_study(path).config
+    assert (plain.budget, plain.search.trials, plain.search.workers, plain.search.seed) == (("memory<1KiB",), 5, 1, 0)
+    changed = read_study(path, budget=["flops<1k"], trials=7, workers=2, seed=9).config
+    assert (changed.budget, changed.search.trials, changed.search.workers, changed.search.seed) == (
+        ("flops<1k",), 7, 2, 9
+    )  # fmt: skip
+    assert read_study(path, budget=None, trials=None).config == plain
+    # A seed of 0 is a seed.
+    assert read_study(write_study("seeded", **{"search.seed": 3}), seed=0).config.search.seed == 0
+
+
+@pytest.mark.parametrize("change", [{"trials": 0}, {"workers": -1}, {"seed": -1}])
+def test_arguments_are_checked_as_the_file_is(write_study: WriteStudy, change: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=rf"\[search\] {next(iter(change))}: must be greater"):
+        read_study(write_study("plain"), **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "said"),
+    [
+        ({"teacher.factory": "echo_task:teach_nothing"}, TeacherError, "'echo_task:teach_nothing' returned dict, not"),
+        (
+            {"teacher.factory": "echo_task:teach_and_fail"},
+            TeacherError,
+            r"'echo_task:teach_and_fail' cannot be made: FileNotFoundError: weights.pt is not there \(.*echo_task.py,",
+        ),
+        ({"teacher.factory": "echo_task:STEPS"}, TeacherError, r"'echo_task:STEPS' cannot be made: TypeError"),
+        ({"teacher.factory": "echo_task:teech"}, PluginError, r"has no 'teech': did you mean 'teach'"),
+        ({"teacher.factory": "echo_task:teach_nan"}, TeacherError, r"group 'left' holds NaN or infinity in '0.weight'"),
+        ({"teacher.kwargs": {"sharp": 1}}, TeacherError, r"cannot be made: TypeError: .*'sharp'"),
+        ({"teacher": {"factory": None, "checkpoint": "nowhere"}}, TeacherError, r"nowhere/teacher.json: cannot be read"),
+        ({"teacher": {"factory": None, "name": "torchscript"}}, PluginError, "no plugin 'torchscript' in kdnas.teach"),
+        ({"env.factory": "echo_task:maker"}, PluginError, r"has no 'maker': did you mean 'make'"),
+        ({"env.kwargs": {"agents": 3}}, EnvError, r"cannot be made with env.kwargs"),
+        ({"env.groups": {"all": ["left"]}}, ConfigError, r"right in no group"),
+        ({"target.name": "onyx"}, PluginError, r"no plugin 'onyx' in kdnas.targets: did you mean 'onnx'"),
+        ({"target.kwargs": {"speed": 3}}, PluginError, r"target 'onnx' refuses its arguments {'speed': 3}"),
+        ({"target.kwargs": {"calls": 0}}, ConfigError, r"timing: 1 <= chunks <= calls"),
+        ({"budget": ["middle.flops<1k"]}, BudgetError, r"no group 'middle'"),
+        ({"budget": ["flopz<1k"]}, BudgetError, r"unknown metric 'flopz'"),
+        ({"space": SPACE | {"groups": {"up": SPACE["groups"]["default"]}}}, ConfigError, r"\[groups.up\] is no group"),
+        ({"distill.batches": 3}, ConfigError, r"\[distill\] batches: unknown key; did you mean 'batch'"),
+    ],
+)
+def test_what_does_not_fit_ends_in_a_sentence(
+    write_study: WriteStudy, change: dict[str, Any], kind: type[KdnasError], said: str
+) -> None:
+    with pytest.raises(kind, match=said):
+        open_study(read_study(write_study("bad", **change))).make_target()
+
+
+def test_files_that_are_not_there(write_study: WriteStudy, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no study 'spred': did you mean 'spread'"):
+        read_study("spred")
+    with pytest.raises(ConfigError, match=r"study file .*none.toml is not there"):
+        read_study(tmp_path / "none.toml")
+    path = write_study("lonely")
+    (path.parent / "lonely_space.toml").unlink()
+    with pytest.raises(ConfigError, match=r"space file .*lonely_space.toml is not there"):
+        read_study(path)
+    path.write_text("name = 'x")
+    with pytest.raises(ConfigError, match=r"lonely.toml: is not TOML"):
+        read_study(path)

@@ -123,7 +123,8 @@ class Objective:
                     continue
                 if _is_fatal(error) or (isinstance(error, KdnasError) and key[1] == key[1].dense):
                     result_of(future, f"training {key[1]}")
-                self.broken[key] = f"{key[1]}: {failure_reason(error)}"
+                said = failure_reason(error)  # a student's own error names it already
+                self.broken[key] = said if isinstance(error, StudentError) else f"training {key[1]}: {said}"
         for attempt in [item for item in self.active if item.playing in ended]:
             assert attempt.playing is not None
             error = attempt.playing.exception()

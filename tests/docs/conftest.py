@@ -19,7 +19,7 @@ Step = tuple[str, str]
 
 @pytest.fixture(scope="session")
 def read_steps() -> Callable[[Path], list[Step]]:
-    """What a page tells its reader to run, in its order: the lines after `$ `, and the Python blocks."""
+    """What a page tells its reader to run, in its order: the lines of console blocks, and the Python blocks."""
 
     def read(page: Path) -> list[Step]:
         steps: list[Step] = []
@@ -27,8 +27,8 @@ def read_steps() -> Callable[[Path], list[Step]]:
             if kind == "python":
                 steps.append(("python", text))
             elif kind in ("console", "bash"):
-                lines = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
-                steps += [("console", line.partition(" #")[0].strip()) for line in lines]
+                lines = [line.removeprefix("$ ").partition("  #")[0].strip() for line in text.splitlines()]
+                steps += [("console", line) for line in lines if line]
         return steps
 
     return read

@@ -15,8 +15,14 @@ from kdnas.envs.spec import AgentSpec, EnvSpec
 from kdnas.plugins import load_reference
 from kdnas.profiling import Latency, Pricer
 from kdnas.spaces import BaseTable, GroupTable, SpaceConfig, StudentSpec, make_space, parse_bits
+from kdnas.study.front import ParetoFront
 from kdnas.study.gate import Gate
+from kdnas.study.preflight import Preflight
+from kdnas.study.run_folder import read_run
+from kdnas.study.search import search
 from kdnas.study.setup import Setup, open_study, read_study
+from kdnas.study.storage import read_trials
+from kdnas.study.watch import Progress
 from kdnas.teachers import Teacher, make_mlp
 
 WriteStudy = Callable[..., Path]
@@ -147,3 +153,51 @@ def make_home() -> Callable[..., Home]:
 def mlp(bits: str, *hidden: int) -> StudentSpec:
     """A student pruned from layers of 64."""
     return StudentSpec(family="mlp", base=(64,) * len(hidden), hidden=hidden, bits=parse_bits(bits))
+
+
+class Notes:
+    """A `Watch` that remembers."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.reports: list[Preflight] = []
+        self.last: Progress | None = None
+
+    def preflight(self, report: Preflight) -> None:
+        self.reports.append(report)
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+    def progress(self, progress: Progress) -> None:
+        self.last = progress
+
+
+Finished = tuple[Path, ParetoFront, Notes]
+
+
+def trials_of(run: Path) -> list[Any]:
+    card = read_run(run)
+    return read_trials(card["storage"], f"kdnas-{card['run_id']}")
+
+
+def states(run: Path) -> list[str]:
+    return [trial.state.name for trial in trials_of(run)]
+
+
+BUDGET = ["flops<=96", "team.memory<1KiB"]
+"""96 FLOPs are the 48 MACs of 8 hidden units: 12 are too many."""
+
+
+@pytest.fixture(scope="session")
+def finished(write_study: WriteStudy, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ParetoFront, Notes]:
+    """A search of 6 trials; read, or copied, but never continued in place."""
+    run, notes = tmp_path_factory.mktemp("runs") / "echo", Notes()
+    front = search(write_study("echo"), budget=BUDGET, trials=6, out=run, watch=notes)
+    return run, front, notes
+
+
+@pytest.fixture
+def copied(finished: tuple[Path, ParetoFront, Notes], tmp_path: Path) -> Path:
+    """The finished run, moved elsewhere."""
+    return Path(shutil.copytree(finished[0], tmp_path / "moved"))

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 
 from kdnas.spaces.spec import StudentSpec
-from kdnas.study.anchors import frugal, largest, largest_feasible, median, ordered_specs, smallest, uniform
+from kdnas.study.anchors import first_teams, frugal, largest, largest_feasible, median, ordered_specs, smallest, uniform
 
 from .conftest import Home, mlp
 
@@ -32,6 +32,36 @@ def test_uniform_is_half_and_eight_bits_or_the_nearest(make_home: MakeHome) -> N
     bases = ({"hidden": [64], "prune": [0.25, 0.625]}, {"hidden": [64, 64], "prune": [0.5]})
     home = make_home(bases, ("float", "w4a4i4"))
     assert uniform(home.space, 0.5) == both(mlp("w4a4i4", 24))
+
+
+def test_uniform_at_other_ratios(make_home: MakeHome) -> None:
+    home = make_home(bits=("w8a8i8", "float"))
+    units = {ratio: uniform(home.space, ratio)["pair"].hidden for ratio in (0.0, 0.24, 0.26, 0.7, 0.9)}
+    assert units == {0.0: (64,), 0.24: (64,), 0.26: (32,), 0.7: (16,), 0.9: (16,)}
+
+
+def test_the_first_teams(make_home: MakeHome) -> None:
+    home = make_home()
+    feasible_team = {"pair": mlp("float", 32), "solo": mlp("float", 16)}
+    assert first_teams(home.space, home.gate(), feasible_team) == [
+        both(mlp("w4a8i8", 16)),
+        both(mlp("w4a8i8", 32)),
+        feasible_team,
+        *(both(mlp("w4a8i8", units)) for units in (64, 32, 16)),
+    ]
+
+
+def test_a_search_begins_with_the_corners_and_the_uniform_teams(make_home: MakeHome) -> None:
+    bases = ({"hidden": [64, 64], "prune": [0.5, 0.75]},)
+    home = make_home(bases, ("float", "w8a8i8"))
+    gate = home.gate()
+    assert first_teams(home.space, gate, both(mlp("float", 32, 32))) == [
+        both(mlp("w8a8i8", 16, 16)),  # the same FLOPs as in float, and less memory
+        both(mlp("w8a8i8", 32, 32)),
+        both(mlp("float", 32, 32)),
+        both(mlp("w8a8i8", 32, 32)),  # once more, along the ratios; a study asks equal teams once
+        both(mlp("w8a8i8", 16, 16)),
+    ]
 
 
 def feasible(home: Home, *budget: str) -> dict[str, StudentSpec] | None:

@@ -57,10 +57,10 @@ class StudentBank:
         """
         path = self._path(pool, spec)
         try:
-            tensors, metadata = read_tensors(path)
-            if json.loads(metadata["spec"]) != spec.as_json():
-                raise ValueError(f"it holds {metadata['spec']}")
-            stored = json.loads(metadata["normalisation"])
+            tensors, facts = read_tensors(path)
+            if facts["spec"] != spec.as_json():
+                raise ValueError(f"it holds {facts['spec']}")
+            stored = facts["normalisation"]
             normalisation = Normalisation(shift=tuple(stored[0]), scale=tuple(stored[1])) if stored else None
             return rebuild_student(spec, pool.spaces, tensors, normalisation=normalisation, where=str(path))
         except (OSError, SafetensorError, ValueError, LookupError, TypeError, BundleError) as error:
@@ -77,14 +77,14 @@ class StudentBank:
         """
         path = self._path(pool, student.spec)
         normalisation = student.normalisation
-        metadata = {
-            "spec": json.dumps(student.spec.as_json()),
-            "normalisation": json.dumps([normalisation.shift, normalisation.scale] if normalisation else None),
+        facts = {
+            "spec": student.spec.as_json(),
+            "normalisation": [normalisation.shift, normalisation.scale] if normalisation else None,
         }
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_tensors(part, student_tensors(student), metadata)
+            write_tensors(part, student_tensors(student), facts)
             part.replace(path)
         except OSError as error:
             with suppress(OSError):

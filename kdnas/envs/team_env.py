@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdnas.envs.batched import BatchedEnv, BatchedStep
+from kdnas.envs.blame import blame
 from kdnas.envs.spec import EnvSpec
 from kdnas.policies.arrays import Bools, Floats, Ints
 
@@ -39,17 +40,27 @@ class TeamEnv:
         self._batched = batched
 
     def reset(self, seeds: Sequence[int]) -> TeamStep:
-        """Start len(seeds) episodes, one of each seed."""
-        return self._grouped(self._batched.reset(seeds))
+        """Start len(seeds) episodes, one of each seed.
+
+        Raises:
+            EnvError: the environment's own code raised anything.
+        """
+        with blame(f"environment {self.spec.name!r} failed in reset()"):
+            return self._grouped(self._batched.reset(seeds))
 
     def step(self, actions: Mapping[str, Ints]) -> TeamStep:
-        """Advance every copy; actions: group -> (B, A)."""
+        """Advance every copy; actions: group -> (B, A).
+
+        Raises:
+            EnvError: the environment's own code raised anything.
+        """
         by_agent = {
             agent: actions[group][:, seat]
             for group, agents in self.spec.groups.items()
             for seat, agent in enumerate(agents)
         }
-        return self._grouped(self._batched.step(by_agent))
+        with blame(f"environment {self.spec.name!r} failed in step()"):
+            return self._grouped(self._batched.step(by_agent))
 
     def close(self) -> None:
         self._batched.close()

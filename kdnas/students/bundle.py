@@ -167,8 +167,8 @@ def save_weights(folder: Path, team: Team) -> str:
         for group, student in team.students.items()
         for name, tensor in student_tensors(student).items()
     }
-    metadata = {group: json.dumps(student.spec.as_json()) for group, student in team.students.items()}
-    return hashlib.sha256(write_tensors(folder / WEIGHTS, tensors, metadata)).hexdigest()
+    specs = {group: student.spec.as_json() for group, student in team.students.items()}
+    return hashlib.sha256(write_tensors(folder / WEIGHTS, tensors, specs)).hexdigest()
 
 
 def group_cards(team: Team) -> dict[str, GroupCard]:
@@ -224,17 +224,17 @@ def load_student(path: str | os.PathLike[str]) -> StudentTeam:
             raise BundleError(
                 f"{weights}: is not the file that {CARD} describes (its hash differs); copy the folder again"
             )
-        tensors, metadata = read_tensors(weights)
+        tensors, specs = read_tensors(weights)
     except OSError as error:
         raise BundleError(f"{weights}: cannot be read: {error.strerror or error}") from error
-    except SafetensorError as error:
+    except (SafetensorError, ValueError) as error:
         raise BundleError(f"{weights}: is damaged ({error}); copy the folder again") from error
     agents = [agent for entry in card.groups.values() for agent in entry.agents]
     if len(set(agents)) < len(agents):
         raise BundleError(f"{folder / CARD}: an agent is in two groups; copy the folder again")
     students = {}
     for group, entry in card.groups.items():
-        students[group] = _read_student(folder, group, entry, tensors, metadata)
+        students[group] = _read_student(folder, group, entry, tensors, specs)
     spec = EnvSpec(
         name=card.environment,
         agents={agent: AgentSpec(**e.spaces.model_dump()) for e in card.groups.values() for agent in e.agents},
@@ -245,12 +245,12 @@ def load_student(path: str | os.PathLike[str]) -> StudentTeam:
 
 
 def _read_student(
-    folder: Path, group: str, entry: GroupCard, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+    folder: Path, group: str, entry: GroupCard, tensors: Mapping[str, Tensor], specs: Mapping[str, Any]
 ) -> Student:
     try:
         spec = StudentSpec.from_json(entry.spec)
-        written = StudentSpec.from_json(json.loads(metadata.get(group, "null")))
-    except (ConfigError, ValueError) as error:
+        written = StudentSpec.from_json(specs.get(group, {}))
+    except ConfigError as error:
         raise BundleError(f"{folder}: group {group!r} has no readable spec: {error}") from error
     if spec != written:
         raise BundleError(

@@ -1,7 +1,9 @@
 """From tensors to students and back, with every shape compared before anything is used."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -14,6 +16,9 @@ from kdnas.spaces.spec import StudentSpec
 from kdnas.students.family import load_family
 from kdnas.students.student import Normalisation, Student
 
+_FACTS = "kdnas"
+"""The one key of a file's metadata."""
+
 MAX_WEIGHTS = 1 << 26
 """A spec of more weights than this is refused before its network is built."""
 
@@ -23,25 +28,30 @@ def student_tensors(student: Student) -> dict[str, Tensor]:
     return {name: tensor.detach().clone().contiguous() for name, tensor in student.network.state_dict().items()}
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """Write a safetensors file, readable as files usually are (safetensors' own writer keeps it to its owner).
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
+    """Write a safetensors file with facts that JSON can hold; equal contents make equal files.
+
+    It is readable as files usually are; safetensors' own writer keeps it to its owner.
 
     Raises:
         OSError: as of any file.
     """
-    content = save(dict(tensors), metadata=dict(metadata))
+    content = save(dict(tensors), metadata={_FACTS: json.dumps(facts, sort_keys=True)})  # more keys come in any order
     path.write_bytes(content)
     return content
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file. Nothing in it is executed.
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and facts of a safetensors file. Nothing in it is executed.
 
     Raises:
-        OSError, SafetensorError: it is not there, or damaged.
+        OSError, SafetensorError, ValueError: it is not there, damaged, or not one that `write_tensors` wrote.
     """
     with safe_open(path, framework="pt") as opened:
-        return {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata() or {}  # noqa: SIM118
+        facts = json.loads((opened.metadata() or {}).get(_FACTS, "null"))
+        if not isinstance(facts, dict):
+            raise ValueError(f"it holds no {_FACTS!r} facts")
+        return {name: opened.get_tensor(name) for name in opened.keys()}, facts  # noqa: SIM118
 
 
 def rebuild_student(

@@ -45,6 +45,7 @@ def train_teacher(
     folder = out if out is not None else file.folder / str(checkpoint)
     if (folder / "teacher.json").exists() and not force:
         raise TeacherError(f"{folder}: holds a teacher; choose another --out, or --force to replace it")
+    _check_writable(folder)
     changes = {"seed": seed, "steps_per_cycle": steps}
     table = table.model_copy(update={name: value for name, value in changes.items() if value is not None})
     real = make_env(file.config.env, file.folder)
@@ -59,11 +60,25 @@ def train_teacher(
 
     networks = train_mappo(twin or real, table, file.config.env.max_steps, note)
     save_teacher(folder, networks, real.spec.name, table, curve[-1].env_steps, version("kdnas"))
-    with (folder / "learning_curve.csv").open("w", newline="", encoding="utf-8") as opened:
-        writer = csv.writer(opened)
-        writer.writerow(["env_steps", "mean_return_per_agent", "seconds"])
-        writer.writerows([row.env_steps, f"{row.mean_return:.4f}", f"{row.seconds:.1f}"] for row in curve)
+    try:
+        with (folder / "learning_curve.csv").open("w", newline="", encoding="utf-8") as opened:
+            writer = csv.writer(opened)
+            writer.writerow(["env_steps", "mean_return_per_agent", "seconds"])
+            writer.writerows([row.env_steps, f"{row.mean_return:.4f}", f"{row.seconds:.1f}"] for row in curve)
+    except OSError as error:
+        raise TeacherError(f"{folder}: the learning curve cannot be written: {error.strerror or error}") from error
     return folder
+
+
+def _check_writable(folder: Path) -> None:
+    """Notice before hours of training what would be noticed after them."""
+    probe = folder / ".writable"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise TeacherError(f"{folder}: cannot be written: {error.strerror or error}; choose another --out") from error
 
 
 def evaluate_teacher(study: str | Path, *, episodes: int, seed: int) -> dict[str, Interval]:

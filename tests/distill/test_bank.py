@@ -105,16 +105,16 @@ def _empty(path: Path) -> None:
 
 
 def _poison(path: Path) -> None:
-    tensors, metadata = read_tensors(path)
+    tensors, facts = read_tensors(path)
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     tensors["linears.1.bias"][0] = torch.nan
-    write_tensors(path, tensors, metadata)
+    write_tensors(path, tensors, facts)
 
 
 def _relabel(path: Path) -> None:
-    tensors, metadata = read_tensors(path)
+    tensors, facts = read_tensors(path)
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}
-    write_tensors(path, tensors, metadata | {"spec": metadata["spec"].replace("32", "8")})
+    write_tensors(path, tensors, facts | {"spec": facts["spec"] | {"hidden": [7]}})
 
 
 def _strip(path: Path) -> None:

@@ -36,11 +36,11 @@ def edit(folder: Path, change: Any) -> None:
 
 
 def rewrite(folder: Path, change: Any) -> None:
-    """Change the tensors and their metadata, and let the card name the new file."""
-    tensors, metadata = read_tensors(folder / WEIGHTS)
+    """Change the tensors and the specs beside them, and let the card name the new file."""
+    tensors, specs = read_tensors(folder / WEIGHTS)
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}
-    change(tensors, metadata)
-    write_tensors(folder / WEIGHTS, tensors, metadata)
+    change(tensors, specs)
+    write_tensors(folder / WEIGHTS, tensors, specs)
     digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     edit(folder, lambda tables: tables["hashes"].update(weights=digest))
 
@@ -115,7 +115,7 @@ def test_weights_that_are_cut_in_half_or_changed_by_a_bit(folder: Path) -> None:
 
 
 def test_weights_that_are_no_safetensors(folder: Path) -> None:
-    rewrite(folder, lambda tensors, metadata: None)
+    rewrite(folder, lambda tensors, specs: None)
     content = (folder / WEIGHTS).read_bytes()[:100]
     (folder / WEIGHTS).write_bytes(content)
     edit(folder, lambda tables: tables["hashes"].update(weights=hashlib.sha256(content).hexdigest()))
@@ -186,20 +186,20 @@ def test_a_card_that_is_no_text_or_too_long(folder: Path) -> None:
         read_student_card(folder)
 
 
-def _drop(tensors: dict[str, Any], metadata: dict[str, str]) -> None:
+def _drop(tensors: dict[str, Any], specs: dict[str, Any]) -> None:
     del tensors["drones/linears.1.bias"]
 
 
-def _add(tensors: dict[str, Any], metadata: dict[str, str]) -> None:
+def _add(tensors: dict[str, Any], specs: dict[str, Any]) -> None:
     tensors["drones/linears.9.bias"] = torch.zeros(1)
 
 
-def _break(tensors: dict[str, Any], metadata: dict[str, str]) -> None:
+def _break(tensors: dict[str, Any], specs: dict[str, Any]) -> None:
     tensors["drones/linears.1.bias"][0] = torch.inf
 
 
-def _swap(tensors: dict[str, Any], metadata: dict[str, str]) -> None:
-    metadata["drones"] = metadata["scout"]
+def _swap(tensors: dict[str, Any], specs: dict[str, Any]) -> None:
+    specs["drones"] = specs["scout"]
 
 
 @pytest.mark.parametrize(
@@ -221,9 +221,8 @@ def test_a_spec_of_a_giant_is_refused_before_it_is_built(folder: Path) -> None:
     def grow(tables: Any) -> None:
         tables["groups"]["drones"]["spec"] |= {"base": [1 << 20, 1 << 20], "hidden": [1 << 20, 1 << 20]}
 
-    def agree(tensors: dict[str, Any], metadata: dict[str, str]) -> None:
-        spec = json.loads(metadata["drones"]) | {"base": [1 << 20, 1 << 20], "hidden": [1 << 20, 1 << 20]}
-        metadata["drones"] = json.dumps(spec)
+    def agree(tensors: dict[str, Any], specs: dict[str, Any]) -> None:
+        specs["drones"] |= {"base": [1 << 20, 1 << 20], "hidden": [1 << 20, 1 << 20]}
 
     rewrite(folder, agree)
     edit(folder, grow)

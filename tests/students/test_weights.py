@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from kdnas.errors import BundleError
 from kdnas.spaces.space import parse_bits
@@ -29,15 +30,21 @@ def test_tensors_are_copies(make_student: MakeStudent) -> None:
     assert tensors["linears.0.bias"].abs().max() == 0
 
 
-def test_files_keep_values_and_metadata(tmp_path: Path) -> None:
+def test_files_keep_values_and_facts(tmp_path: Path) -> None:
     tensors = {"b": torch.tensor([1.0, -0.0, 2.0**-149]), "a": torch.tensor(2, dtype=torch.int64)}
-    content = write_tensors(tmp_path / "x", tensors, {"kind": "test"})
+    facts = {"kind": "test", "list": [1, None, 1 / 3]}
+    content = write_tensors(tmp_path / "x", tensors, facts)
     assert (tmp_path / "x").read_bytes() == content
-    read, metadata = read_tensors(tmp_path / "x")
-    assert metadata == {"kind": "test"}
+    read, again = read_tensors(tmp_path / "x")
+    assert again == facts
     assert {name: tensor.tolist() for name, tensor in read.items()} == {"a": 2, "b": [1.0, 0.0, 2.0**-149]}
-    write_tensors(tmp_path / "y", tensors, {})
-    assert read_tensors(tmp_path / "y")[1] == {}
+    assert write_tensors(tmp_path / "y", tensors, dict(reversed(facts.items()))) == content
+
+
+def test_files_of_others_are_refused(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "x", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="it holds no 'kdnas' facts"):
+        read_tensors(tmp_path / "x")
 
 
 def test_formats_do_not_pass_for_each_other(make_student: MakeStudent) -> None:

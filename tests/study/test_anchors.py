@@ -1,7 +1,16 @@
 from collections.abc import Callable
 
 from kdnas.spaces.spec import StudentSpec
-from kdnas.study.anchors import first_teams, frugal, largest, largest_feasible, median, ordered_specs, smallest, uniform
+from kdnas.study.anchors import (
+    first_teams,
+    frugal,
+    largest,
+    largest_feasible,
+    median,
+    ordered_specs,
+    smallest,
+    uniform,
+)
 
 from .conftest import Home, mlp
 

@@ -26,7 +26,9 @@ def echo(write_study: WriteStudy) -> Setup:
     return open_study(read_study(write_study("echo"), budget=BUDGET))
 
 
-def test_rows_are_spread_over_all_that_was_recorded(echo: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_spread_over_all_that_was_recorded(
+    echo: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     demonstrations = record_demonstrations(echo, tmp_path)
     every = demonstrations.rows("left").observations
     assert len(recorded_rows(echo, demonstrations)["left"]) == 320  # fewer than asked for: all
@@ -41,7 +43,7 @@ def test_a_folder_is_written_whole_or_not_at_all(copied: Path, echo: Setup, monk
     folder = copied / "students" / "0077"
     before = sorted((copied / "students").iterdir())
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise StudentError("the artifact acts otherwise")
 
     with monkeypatch.context() as patch:
@@ -83,7 +85,7 @@ def test_the_best_is_copied_out(finished: Finished, tmp_path: Path) -> None:
         export_best(run, "flops<1", tmp_path / "none", "onnx")
     with pytest.raises(PluginError, match=r"no plugin 'onyx' in kdnas.exporters: did you mean 'onnx'"):
         export_best(run, "min flops", tmp_path / "none", "onyx")
-    with pytest.raises(RunError, match="cannot be read: No such file .*has this search ended"):
+    with pytest.raises(RunError, match=r"cannot be read: No such file .*has this search ended"):
         export_best(tmp_path, "min flops", tmp_path / "none", "onnx")
     assert not (tmp_path / "none").exists()
 

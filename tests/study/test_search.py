@@ -158,9 +158,9 @@ def test_a_damaged_ancestor_ends_in_a_sentence(
     bank: StudentBank = make_bank(setup, copied)
     ancestor = StudentSpec(family="mlp", base=(16,), hidden=(16,))
     path = bank._path(setup.pools["left"], ancestor)
-    tensors, metadata = read_tensors(path)
+    tensors, facts = read_tensors(path)
     tensors["linears.0.weight"][0, 0] = torch.nan
-    write_tensors(path, tensors, metadata)
+    write_tensors(path, tensors, facts)
     for child in set((copied / "bank").iterdir()) - {path}:
         child.unlink()  # so that the ancestor is needed again
     with pytest.raises(KdnasError, match=r"mlp 16 float cannot be used: 'linears.0.weight' holds NaN .*; delete"):
@@ -303,7 +303,8 @@ def test_a_search_that_was_killed_goes_on(
 ) -> None:
     process = start()
     read_until(process, "progress 1")
-    children = {child for task in Path(f"/proc/{process.pid}/task").iterdir() for child in (task / "children").read_text().split()}
+    threads = Path(f"/proc/{process.pid}/task").iterdir()
+    children = {child for thread in threads for child in (thread / "children").read_text().split()}
     assert len(children) >= 2  # a worker, and multiprocessing's own
     process.kill()  # the coordinator alone: workers must notice
     process.wait()

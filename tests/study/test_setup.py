@@ -61,7 +61,7 @@ def test_arguments_are_checked_as_the_file_is(write_study: WriteStudy, change: d
         ({"teacher.factory": "echo_task:teech"}, PluginError, r"has no 'teech': did you mean 'teach'"),
         ({"teacher.factory": "echo_task:teach_nan"}, TeacherError, r"group 'left' holds NaN or infinity in '0.weight'"),
         ({"teacher.kwargs": {"sharp": 1}}, TeacherError, r"cannot be made: TypeError: .*'sharp'"),
-        ({"teacher": {"factory": None, "checkpoint": "nowhere"}}, TeacherError, r"nowhere/teacher.json: cannot be read"),
+        ({"teacher": {"factory": None, "checkpoint": "nowhere"}}, TeacherError, r"nowhere/teacher.json: cannot be"),
         ({"teacher": {"factory": None, "name": "torchscript"}}, PluginError, "no plugin 'torchscript' in kdnas.teach"),
         ({"env.factory": "echo_task:maker"}, PluginError, r"has no 'maker': did you mean 'make'"),
         ({"env.kwargs": {"agents": 3}}, EnvError, r"cannot be made with env.kwargs"),

@@ -10,7 +10,8 @@ from kdnas.teachers import Progress
 
 from .conftest import WriteStudy
 
-TRAIN = {"hidden": [16], "copies": 64, "epochs": 4, "minibatches": 2, "steps_per_cycle": 5 * 64 * 12, "learning_rate": 1e-2}
+TRAIN = {"hidden": [16], "copies": 64, "epochs": 4, "minibatches": 2, "steps_per_cycle": 3840, "learning_rate": 1e-2}
+"""12 iterations of 64 episodes of 5 steps."""
 
 
 @pytest.fixture

@@ -1,0 +1,109 @@
+"""Every shipped study and space works: loaded, opened, priced, and searched in small form."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tomli_w
+
+import kdnas
+from kdnas.config import StudyConfig, find_study, read_toml
+from kdnas.config.shipped import shipped
+from kdnas.spaces import SpaceConfig, make_space
+from kdnas.study.search import profile
+from kdnas.study.setup import open_study, read_study
+from kdnas.study.tasks import RANDOM, TEACHER
+
+STUDIES = sorted(shipped("studies"))
+SPACES = sorted(shipped("search_spaces"))
+
+TINY = {
+    "distill": {
+        "demonstration_episodes": 16,
+        "ancestor_steps": 60,
+        "recovery_steps": 40,
+        "qat_steps": 20,
+        "batch": 128,
+        "on_policy_rounds": 1,
+        "on_policy_episodes": 8,
+    },
+    "evaluation": {"search_episodes": 12, "final_episodes": 12, "copies": 16},
+}
+"""What takes the place of a study's own `[distill]` and `[evaluation]` here."""
+
+MOST_SPECS, MOST_BASES = 64, 3
+"""Of one group: so many trials hit the bank."""
+
+
+@pytest.fixture
+def tiny_study(tmp_path):
+    """A shipped study with its trainings and episodes cut down, in a file of its own."""
+
+    def write(name: str) -> Path:
+        path = find_study(name)
+        tables = read_toml(path, StudyConfig).model_dump(exclude_none=True) | TINY
+        tables["teacher"]["checkpoint"] = str(path.parent / tables["teacher"]["checkpoint"])
+        own = tmp_path / f"{name}.toml"
+        own.write_text(tomli_w.dumps(tables), encoding="utf-8")
+        return own
+
+    return write
+
+
+def test_what_is_shipped():
+    assert STUDIES == ["speaker_listener", "spread", "spread_tiny"]
+    assert {"mlp_small", "mlp_wide"} <= set(SPACES)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_opens_and_is_priced(name):
+    setup = open_study(read_study(name))  # the twin plays the same episodes, and the teacher fits
+    try:
+        assert setup.config.name == name
+        # Both actors are 256 wide twice; the ratios of the documents refer to that.
+        for actor in setup.teacher.actors.values():
+            widths = [tuple(weight.shape) for weight in actor.parameters() if weight.ndim == 2]
+            assert [rows for rows, _ in widths[:-1]] == [256, 256]
+    finally:
+        setup.env.close()
+    report = profile(name)
+    assert [team.name for team in report.teams] == ["smallest", "median", "largest", "teacher"]
+    flops = [team.cost.team.flops for team in report.teams]
+    assert flops == sorted(flops)
+    assert report.feasible_share == 1.0  # no shipped study has a budget of its own
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_is_searched(name, tiny_study, tmp_path):
+    run = tmp_path / "run"
+    front = kdnas.search(tiny_study(name), trials=2, workers=2, out=run)
+    assert 1 <= len(front) <= 2
+    spec = open_study(read_study(name)).spec
+    for member in front:
+        assert set(member.candidate) == set(spec.groups)
+        observations = {agent: np.zeros(spaces.observation_size) for agent, spaces in spec.agents.items()}
+        actions = kdnas.load_student(member.path).act(observations)
+        assert all(0 <= actions[agent] < spec.agents[agent].action_count for agent in spec.agents)
+    # The teachers beat random play, on the real environment too.
+    returns = {who: np.load(run / f"references/final.{who}.npy").mean() for who in (TEACHER, RANDOM)}
+    assert returns[TEACHER] > returns[RANDOM] + 10
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_space_is_small_enough_for_the_bank(name):
+    config = read_toml(shipped("search_spaces")[name], SpaceConfig)
+    assert config.name == name
+    space = make_space(config, ["a", "b", "c"])
+    for group in space.groups.values():
+        assert len(group.table.bases) <= MOST_BASES
+        assert 1 < len(group.parameters) <= MOST_SPECS
+        # Every realised spec can be asked for.
+        for spec, parameters in group.parameters.items():
+            assert space.parameters({group.group: spec}) == parameters
+
+
+def test_every_space_is_somebodys_or_offered():
+    used = {read_toml(find_study(name), StudyConfig).space for name in STUDIES}
+    assert used <= set(SPACES)
+    assert set(SPACES) - used == {"mlp_wide"}  # for teachers with larger observations than the shipped ones

@@ -39,7 +39,7 @@ def train(
         TimeRemainingColumn(),
         console=err,
     ) as bar:
-        task = bar.add_task("teacher", total=None, returned=float("nan"))
+        task = bar.add_task("teacher", total=0, returned=float("nan"))
         folder = train_teacher(
             study,
             out=out_folder,

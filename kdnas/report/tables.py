@@ -54,8 +54,10 @@ def describe(candidate: Mapping[str, StudentSpec]) -> str:
 
 
 def preflight_table(report: Preflight) -> Table:
-    """Smallest, median and largest candidate and the teacher: worst agent's price, and each limit's verdict (a value that breaks it is shown as
-    a multiple of the limit)."""
+    """Smallest, median and largest candidate and the teacher: worst agent's price, and each limit's verdict.
+
+    A value that breaks a limit is shown as a multiple of it.
+    """
     metrics = list(METRICS.values())
     rows = []
     for team in report.teams:

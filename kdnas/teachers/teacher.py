@@ -13,7 +13,8 @@ from kdnas.policies.categorical import greedy, mask_logits
 
 
 class Teacher:
-    """For each group a network (rows, O) -> logits (rows, N), and a value (rows, S) -> (rows,) where there is one.
+    """For each group a network (rows, O) -> logits (rows, N), and a value where there is one: from the state
+    (rows, S) and the share of the episode that is gone (rows,) to the value of each agent (rows, agents).
 
     Groups may share one module. Every parameter is frozen when the teacher is made, and never trained afterwards.
 
@@ -31,8 +32,9 @@ class Teacher:
 
     def logits(self, group: str, observations: Tensor) -> Tensor:
         """Unmasked logits (..., N) of observations (..., O)."""
-        logits: Tensor = self.actors[group](observations)
-        return logits
+        rows = observations.reshape(-1, observations.shape[-1])
+        logits: Tensor = self.actors[group](rows)
+        return logits.reshape(*observations.shape[:-1], -1)
 
     @torch.inference_mode()
     def act(

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ from kdnas.study import deliver as room
 from kdnas.study.deliver import deliver, recorded_rows
 from kdnas.study.evaluate import evaluate
 from kdnas.study.export import export_best, export_trial
-from kdnas.study.front import ParetoFront, read_front
+from kdnas.study.finish import deliver_all
+from kdnas.study.front import Member, ParetoFront, read_front
 from kdnas.study.run_folder import open_run
 from kdnas.study.setup import Setup, open_study, read_study
 from kdnas.study.tasks import make_bank, record_demonstrations
 
-from .conftest import BUDGET, Finished, WriteStudy, trials_of
+from .conftest import BUDGET, Finished, Notes, WriteStudy, trials_of
 
 
 @pytest.fixture
@@ -148,3 +150,30 @@ def test_fronts_are_sequences(finished: Finished) -> None:
     front = finished[1]
     assert isinstance(front, ParetoFront)
     assert front[0] in list(front)
+
+
+def test_a_team_that_cannot_be_exported_is_left_out_of_the_front(
+    copied: Path, echo: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, notes = open_run(copied, echo, None), Notes()
+    best = read_front(copied / "front.json")[0]
+    members = [replace(best, trial=90 + index, path=None) for index in range(2)]
+    demonstrations = record_demonstrations(echo, copied)
+    objective = SimpleNamespace(setup=echo, bank=make_bank(echo, copied))
+    whole = room.deliver
+
+    def picky(setup: Setup, run: object, bank: object, member: Member, recorded: object) -> Member:
+        if member.trial in refused:
+            raise StudentError("the artifact acts otherwise")
+        return whole(setup, run, bank, member, recorded)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("kdnas.study.finish.deliver", picky)
+    refused = {90}
+    front = deliver_all(objective, run, members, demonstrations, notes)  # type: ignore[arg-type]
+    assert [member.trial for member in front] == [91]
+    assert notes.messages == ["trial 90 is left out of the front: the artifact acts otherwise"]
+    assert [member.trial for member in read_front(copied / "front.json")] == [91]
+    refused = {90, 91}
+    with pytest.raises(RunError, match="none of the 2 teams of the front could be exported"):
+        deliver_all(objective, run, members, demonstrations, notes)  # type: ignore[arg-type]
+    run.close()

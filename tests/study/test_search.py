@@ -209,6 +209,25 @@ def test_quantized_students_reach_the_front(write_study: WriteStudy, tmp_path: P
         assert team.act({"right": [3.0, 0.0, 0.0, 0.0]})["right"] in (0, 1)
 
 
+def test_workers_that_cannot_open_the_study_say_so(
+    copied: Path, write_study: WriteStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they read may have gone since the coordinator read it."""
+    path = write_study("echo")
+
+    def remove(*_: object) -> bool:
+        (path.parent / "echo_task.py").rename(path.parent / "gone.py")
+        return True
+
+    (copied / "references" / "search.teacher.npy").unlink()
+    monkeypatch.setattr("kdnas.study.run_folder.RunFolder.keep", remove)
+    try:
+        with pytest.raises(KdnasError, match="'echo_task:make' cannot be imported: No module named 'echo_task'"):
+            search(path, budget=BUDGET, trials=7, out=copied)
+    finally:
+        (path.parent / "gone.py").rename(path.parent / "echo_task.py")
+
+
 SCRIPT = """
 import sys
 from kdnas.study.search import SearchInterrupted, search

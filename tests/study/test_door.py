@@ -3,8 +3,9 @@ import sys
 
 import pytest
 
-HEAVY = {"brevitas", "fvcore", "gymnasium", "moocore", "mpe2", "onnx", "onnxruntime", "onnxscript", "optuna"} | {
+HEAVY = {"brevitas", "fvcore", "gymnasium", "moocore", "mpe2", "onnx", "onnxruntime", "optuna", "pebble"} | {
     "pebble",
+    "onnxscript",
     "pettingzoo",
     "scipy",
     "sqlalchemy",

@@ -4,7 +4,6 @@ import sys
 import pytest
 
 HEAVY = {"brevitas", "fvcore", "gymnasium", "moocore", "mpe2", "onnx", "onnxruntime", "optuna", "pebble"} | {
-    "pebble",
     "onnxscript",
     "pettingzoo",
     "scipy",

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,10 @@ from safetensors import SafetensorError
 
 from kdnas.config.study import DistillTable
 from kdnas.distill.pool import Pool
+from kdnas.envs.spec import EnvSpec
 from kdnas.errors import BundleError, RunError
 from kdnas.spaces.spec import StudentSpec
-from kdnas.students.student import Normalisation, Student
+from kdnas.students.student import Normalisation, Student, Team
 from kdnas.students.weights import read_tensors, rebuild_student, student_tensors, write_tensors
 
 
@@ -68,6 +70,14 @@ class StudentBank:
             raise RunError(
                 f"{path}: banked student {spec} cannot be used: {said}; delete the file to train it anew"
             ) from error
+
+    def team(self, spec: EnvSpec, pools: Mapping[str, Pool], candidate: Mapping[str, StudentSpec]) -> Team:
+        """The team of a candidate, group -> spec, whose students are all banked.
+
+        Raises:
+            RunError: as `load`.
+        """
+        return Team(spec, {group: self.load(pools[group], one) for group, one in candidate.items()})
 
     def store(self, pool: Pool, student: Student) -> None:
         """Write a student.

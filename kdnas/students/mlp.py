@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import skip_init  # leaves the global generator alone
 
 from kdnas.envs.spec import AgentSpec
 from kdnas.spaces.spec import FLOAT_BITS, StudentSpec
@@ -20,7 +21,7 @@ class Mlp(nn.Module):
 
     def __init__(self, sizes: Sequence[int], generator: torch.Generator) -> None:
         super().__init__()
-        self.linears = nn.ModuleList(nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes))
+        self.linears = nn.ModuleList(skip_init(nn.Linear, fan_in, fan_out) for fan_in, fan_out in pairwise(sizes))
         for linear in self.linears:
             assert isinstance(linear, nn.Linear)
             nn.init.orthogonal_(linear.weight, 2**0.5, generator=generator)

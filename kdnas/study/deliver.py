@@ -16,7 +16,6 @@ from kdnas.export.exporter import Artifact
 from kdnas.policies.arrays import Floats
 from kdnas.students.bundle import ArtifactCard, Hashes, StudentCard, group_cards, save_weights, write_card
 from kdnas.students.card import render_card
-from kdnas.students.student import Team
 from kdnas.study.front import Member
 from kdnas.study.run_folder import RunFolder
 from kdnas.study.setup import Setup
@@ -27,11 +26,6 @@ FORMAT = "onnx"
 
 CHECKED_ROWS = 2000
 """Recorded observations of each group on which an artifact is compared with its students."""
-
-
-def assemble(setup: Setup, bank: StudentBank, candidate: Mapping[str, Any]) -> Team:
-    """The team of a candidate, from the bank."""
-    return Team(setup.spec, {group: bank.load(setup.pools[group], spec) for group, spec in candidate.items()})
 
 
 def recorded_rows(setup: Setup, demonstrations: Demonstrations) -> dict[str, Floats]:
@@ -61,7 +55,7 @@ def deliver(
     """
     folder = run.path / "students" / f"{member.trial:04d}"
     part = folder.with_name(f"{folder.name}.part")
-    team = assemble(setup, bank, member.candidate)
+    team = bank.team(setup.spec, setup.pools, member.candidate)
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)

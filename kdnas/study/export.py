@@ -6,11 +6,10 @@ from pathlib import Path
 from kdnas import plugins
 from kdnas.errors import RunError
 from kdnas.evaluation.score import Score
-from kdnas.profiling.target import Latency
 from kdnas.students.bundle import load_student
 from kdnas.study.deliver import deliver, recorded_rows
 from kdnas.study.front import Member, read_front
-from kdnas.study.run_folder import RunFolder, open_run, reopen_study
+from kdnas.study.run_folder import RunFolder, known_latencies, open_run, reopen_study
 from kdnas.study.search import make_gate
 from kdnas.study.setup import Setup, open_study
 from kdnas.study.storage import read_trials
@@ -54,8 +53,7 @@ def _assemble(setup: Setup, run: RunFolder, number: int) -> Path:
     if trial.state.name != "COMPLETE":
         reason = trial.user_attrs.get("reason", "it was not played")
         raise RunError(f"{run.path}: trial {number} ended as {trial.state.name} ({reason}); choose one that was played")
-    stored = run.read_json("latency.json") or {}
-    gate = make_gate(setup, {key: Latency.from_json(value) for key, value in stored.items()})
+    gate = make_gate(setup, known_latencies(run.path))
     candidate = candidate_of(setup, trial)
     member = Member(
         trial=number,

@@ -23,11 +23,13 @@ from numpy.typing import NDArray
 from kdnas.config.study import StudyConfig
 from kdnas.config.toml import read_toml
 from kdnas.errors import RunError
+from kdnas.profiling.target import Latency
 from kdnas.spaces.space import SpaceConfig
 from kdnas.study.setup import Setup, StudyFile
 from kdnas.study.storage import driver_url, shown_url
 
 SCHEMA = 1
+LATENCIES = "latency.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,22 +76,12 @@ class RunFolder:
             "identity": self.identity,
             "study_folder": str(setup.file.folder),
         }
-        write_text(self.path / "run.json", json.dumps(card, indent=2) + "\n")
+        write_text(self.path / "run.json", json.dumps(card, indent=2) + "\n", private=card["storage"] is not None)
 
     @property
     def study_name(self) -> str:
         """Name of the Optuna study, distinct on a shared server."""
         return f"kdnas-{self.run_id}"
-
-    def read_json(self, name: str) -> Any:
-        """The content of a JSON file of the run, or None."""
-        path = self.path / name
-        if not path.exists():
-            return None
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise RunError(f"{path}: is damaged ({error}); delete it, it will be made again") from error
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file, whole or not at all.
@@ -98,6 +90,14 @@ class RunFolder:
             RunError: it cannot be written.
         """
         write_text(self.path / name, json.dumps(content, indent=2) + "\n")
+
+    def keep_latencies(self, measured: Mapping[str, Latency]) -> None:
+        """Write down what was timed, for `known_latencies`.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        self.write_json(LATENCIES, {key: value.as_json() for key, value in measured.items()})
 
     def has_reference(self, seeds: str, who: str) -> bool:
         return self._reference_path(seeds, who).exists()
@@ -197,6 +197,15 @@ def identify(setup: Setup) -> dict[str, str]:
     }
 
 
+def known_latencies(path: Path) -> dict[str, Latency]:
+    """Latencies that an earlier part of a run measured; none, to be timed anew, where the file is missing or damaged."""
+    try:
+        stored = json.loads((path / LATENCIES).read_text(encoding="utf-8"))
+        return {key: Latency.from_json(value) for key, value in stored.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
 def read_run(path: Path) -> dict[str, Any]:
     """`run.json` of a run.
 
@@ -233,14 +242,15 @@ def reopen_study(path: Path) -> StudyFile:
     return StudyFile(config=config, folder=Path(card["study_folder"]), space=space)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file, whole or not at all.
+def write_text(path: Path, text: str, *, private: bool = False) -> None:
+    """Write a file, whole or not at all; a private one (it may hold the storage's password) only its owner reads.
 
     Raises:
         RunError: it cannot be written.
     """
     part = path.with_name(f"{path.name}.part")
     try:
+        part.touch(mode=0o600 if private else 0o666)
         part.write_text(text, encoding="utf-8")
         part.replace(path)
     except OSError as error:

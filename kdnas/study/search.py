@@ -1,6 +1,5 @@
 """The one flow: from a study and a budget to students that are ready to deploy."""
 
-import json
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from kdnas.study.front import ParetoFront
 from kdnas.study.gate import Gate
 from kdnas.study.objective import Objective
 from kdnas.study.preflight import Preflight, check_budget
-from kdnas.study.run_folder import RunFolder, open_run
+from kdnas.study.run_folder import RunFolder, known_latencies, open_run
 from kdnas.study.setup import Setup, open_study, read_study
 from kdnas.study.storage import open_storage, storage_errors
 from kdnas.study.take_up import enqueue_anchors, take_up
@@ -44,7 +43,7 @@ def search(
 ) -> ParetoFront:
     """Search students for a study and write the front's folders.
 
-    Example: `kdnas.search("spread", budget="latency<2ms", trials=60).best("retention>=95%, min flops").path`.
+    Example: `kdnas.search("spread", budget="latency<2ms", trials=48).best("retention>=95%, min flops").path`.
 
     Args:
         study: a shipped study by name, or the path of one.
@@ -65,7 +64,7 @@ def search(
     file = read_study(study, budget=texts, trials=trials, workers=workers, seed=seed)
     setup = open_study(file)
     path = Path(out) if out is not None else Path("runs") / setup.config.name
-    gate = make_gate(setup, _known_latencies(path))
+    gate = make_gate(setup, known_latencies(path))
     report = check_budget(setup.space, gate, setup.config.search.seed)
     watch.preflight(report)
     run = open_run(path, setup, storage)
@@ -105,22 +104,13 @@ def make_gate(
     return Gate(budget=setup.budget, pricer=pricer)
 
 
-def _known_latencies(path: Path) -> dict[str, Latency]:
-    """Latencies that an earlier part of this run measured."""
-    try:
-        stored = json.loads((path / "latency.json").read_text(encoding="utf-8"))
-        return {key: Latency.from_json(value) for key, value in stored.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}  # measured anew
-
-
 def _search(
     setup: Setup, run: RunFolder, measured: Mapping[str, Latency], report: Preflight, watch: Watch
 ) -> ParetoFront:
     config = setup.config
     study = open_storage(run.storage, run.study_name, config.search.seed)
     run.keep(setup)
-    _keep_latencies(run, measured)
+    run.keep_latencies(measured)
     watch.message(f"playing {config.distill.demonstration_episodes:,} teacher episodes")
     demonstrations = record_demonstrations(setup, run.path)
     count = config.search.workers or default_workers()
@@ -146,7 +136,7 @@ def _search(
             try:
                 _run_trials(objective, config.search.trials, watch, stop)
             finally:
-                _keep_latencies(run, gate.pricer.measurements())
+                run.keep_latencies(gate.pricer.measurements())
         if stop.is_set():
             raise SearchInterrupted
         members = best_members(objective, study, gate)
@@ -160,10 +150,6 @@ def _search(
         scored = score_finally(objective, run, members)
     watch.message("exporting")
     return deliver_all(objective, run, scored, demonstrations, watch)
-
-
-def _keep_latencies(run: RunFolder, measured: Mapping[str, Latency]) -> None:
-    run.write_json("latency.json", {key: value.as_json() for key, value in measured.items()})
 
 
 def _run_trials(objective: Objective, total: int, watch: Watch, stop: threading.Event) -> None:

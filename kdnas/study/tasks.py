@@ -14,12 +14,14 @@ from kdnas.envs.rollouts import play
 from kdnas.envs.team_env import TeamEnv
 from kdnas.policies.team_policy import RandomPolicy, TeamPolicy
 from kdnas.spaces.spec import StudentSpec
-from kdnas.students.student import Team
 from kdnas.study.setup import Setup, StudyFile, open_study
 from kdnas.teachers.demonstrations import Demonstrations, join_rows, keep_demonstrations, record, teacher_chooser
 
 TEACHER, RANDOM = "teacher", "random"
 """Policies that are played by name: the one and the zero of retention."""
+
+REAL_COPIES = 64
+"""Copies of a real environment in final plays: each is a Python object of megabytes, and more of them win no time."""
 
 
 def make_bank(setup: Setup, run: Path) -> StudentBank:
@@ -117,8 +119,7 @@ def play_team(candidate: Mapping[str, StudentSpec] | str, seeds: list[int], real
         counts = {group: setup.spec.group_spec(group).action_count for group in setup.spec.groups}
         policy = RandomPolicy(counts, seed=setup.config.search.seed)
     else:
-        policy = Team(
-            setup.spec, {group: desk.bank.load(setup.pools[group], spec) for group, spec in candidate.items()}
-        )
+        policy = desk.bank.team(setup.spec, setup.pools, candidate)
     config = setup.config
-    return play(env, policy, seeds, copies=config.evaluation.copies, max_steps=config.env.max_steps).mean
+    copies = min(config.evaluation.copies, REAL_COPIES) if real else config.evaluation.copies
+    return play(env, policy, seeds, copies=copies, max_steps=config.env.max_steps).mean

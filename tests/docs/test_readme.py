@@ -132,7 +132,15 @@ def started(command: list[str], folder: Path) -> Iterator["subprocess.Popen[str]
     """A `kdnas` that runs until the block ends."""
     program = Path(sys.executable).with_name(command[0])
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen([program, *command[1:]], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [program, *command[1:]],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        # As a terminal would start it: jobs in the background ignore Ctrl-C, and so would their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     try:
         yield process
     finally:

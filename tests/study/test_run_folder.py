@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from kdnas.errors import KdnasError, RunError
-from kdnas.study.run_folder import identify, open_run, read_run, reopen_study, write_text
+from kdnas.profiling.target import Latency
+from kdnas.study.run_folder import identify, known_latencies, open_run, read_run, reopen_study, write_text
 from kdnas.study.setup import Setup, open_study, read_study
 
 from .conftest import SPACE, WriteStudy
@@ -204,15 +205,23 @@ def test_references_are_played_once(setup: Setup, tmp_path: Path) -> None:
     run.close()
 
 
-def test_json_of_a_run(setup: Setup, tmp_path: Path) -> None:
+def test_latencies_of_a_run(setup: Setup, tmp_path: Path) -> None:
     run = open_run(tmp_path / "run", setup, None)
-    assert run.read_json("latency.json") is None
-    run.write_json("latency.json", {"a": [1, 2]})
-    assert run.read_json("latency.json") == {"a": [1, 2]}
-    (tmp_path / "run" / "latency.json").write_text("{")
-    with pytest.raises(RunError, match=r"latency.json: is damaged .*; delete it, it will be made again"):
-        run.read_json("latency.json")
+    measured = {"echo 4": Latency(p50_s=1e-6, p95_s=2e-6)}
+    assert known_latencies(run.path) == {}
+    run.keep_latencies(measured)
+    assert known_latencies(run.path) == measured
+    (run.path / "latency.json").write_text("{")
+    assert known_latencies(run.path) == {}  # timed anew
     run.close()
+
+
+def test_the_password_of_a_storage_is_its_owners(setup: Setup, tmp_path: Path) -> None:
+    for url, mode in ((None, 0o644), (f"sqlite:///{tmp_path / 'study.db'}", 0o600)):
+        run = open_run(tmp_path / f"run {mode}", setup, url)
+        run.keep(setup)
+        assert (run.path / "run.json").stat().st_mode & 0o777 == mode
+        run.close()
 
 
 def test_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,7 +198,7 @@ def identify(setup: Setup) -> dict[str, str]:
 
 
 def known_latencies(path: Path) -> dict[str, Latency]:
-    """Latencies that an earlier part of a run measured; none, to be timed anew, where the file is missing or damaged."""
+    """Latencies that an earlier part of a run measured; none where the file is missing or damaged (timed anew)."""
     try:
         stored = json.loads((path / LATENCIES).read_text(encoding="utf-8"))
         return {key: Latency.from_json(value) for key, value in stored.items()}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kdnas.envs.spec import AgentSpec
-from kdnas.policies.arrays import Bools, Floats, Ints
+from kdnas.policies.arrays import Actions, Bools, Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +43,8 @@ class BatchedEnv(Protocol):
         """Start B = len(seeds) episodes."""
         ...
 
-    def step(self, actions: Mapping[str, Ints]) -> BatchedStep:
-        """Advance all copies by one step; actions: agent -> (B,)."""
+    def step(self, actions: Mapping[str, Actions]) -> BatchedStep:
+        """Advance all copies by one step; actions: agent -> (B, *shape), within their bounds."""
         ...
 
     def close(self) -> None:

@@ -9,7 +9,8 @@ from kdnas.envs.batched import BatchedStep
 from kdnas.envs.blame import blame
 from kdnas.envs.spec import AgentSpec
 from kdnas.errors import EnvError
-from kdnas.policies.arrays import Bools, Floats, Ints
+from kdnas.policies.actions import ActionSpace, Box, Discrete, MultiDiscrete
+from kdnas.policies.arrays import Actions, Bools, Floats
 
 
 class _Shown(NamedTuple):
@@ -33,7 +34,7 @@ class Copies:
     come back in the same episode. Copies are made on demand and reused; `first` is a copy that is already made.
 
     Raises:
-        EnvError: no parallel environment, actions that are not Discrete from 0, or anything the environment raises.
+        EnvError: no parallel environment, actions of an unknown kind, or anything the environment raises.
     """
 
     def __init__(self, name: str, make: Callable[[], Any], *, first: Any = None) -> None:
@@ -66,7 +67,7 @@ class Copies:
             shown.append(_Shown(observations, {}, infos, alive=frozenset(env.agents), acted=frozenset()))
         return self._gather(shown)
 
-    def step(self, actions: Mapping[str, Ints]) -> BatchedStep:
+    def step(self, actions: Mapping[str, Actions]) -> BatchedStep:
         shown: list[_Shown | None] = []
         for copy, acting in enumerate(self._alive):
             if not acting:  # over: PettingZoo forbids stepping on
@@ -75,7 +76,7 @@ class Copies:
             env = self._envs[copy]
             with blame(f"environment {self.name!r} failed in step()"):
                 observations, rewards, terminated, truncated, infos = env.step(
-                    {agent: int(actions[agent][copy]) for agent in env.agents if agent in acting}
+                    {agent: _native(actions[agent][copy]) for agent in env.agents if agent in acting}
                 )
                 # Some environments keep agents that are done in their list; their next action would not count.
                 alive = frozenset(a for a in env.agents if not (terminated.get(a, False) or truncated.get(a, False)))
@@ -95,7 +96,7 @@ class Copies:
         batch = len(shown)
         specs = self.agents.items()
         seen: dict[str, Floats] = {a: np.zeros((batch, spec.observation_size), np.float32) for a, spec in specs}
-        masks: dict[str, Bools] = {a: np.ones((batch, spec.action_count), np.bool_) for a, spec in specs if spec.masked}
+        masks: dict[str, Bools] = {a: np.ones((batch, spec.actions.outputs), np.bool_) for a, spec in specs if spec.masked}
         alive: dict[str, Bools] = {a: np.zeros(batch, np.bool_) for a in self.agents}
         rewards: dict[str, Floats] = {a: np.zeros(batch, np.float32) for a in self.agents}
         for copy, answer in enumerate(shown):
@@ -183,17 +184,36 @@ def _check_parallel(name: str, env: Any) -> None:
         )
 
 
+def _native(action: Any) -> Any:
+    """One agent's action as its environment takes it: an int, or an array of its own."""
+    return int(action) if np.ndim(action) == 0 else action.copy()
+
+
 def _agent_spec(name: str, env: Any, agent: str, observation: Any, info: Any) -> AgentSpec:
-    action_space = env.action_space(agent)
-    kind = type(action_space).__name__
-    if kind != "Discrete":
-        raise EnvError(
-            f"environment {name!r}: agent {agent!r} has {kind} actions; kdnas distills Discrete ones. "
-            "Make the environment with discrete actions (in mpe2: continuous_actions = false)"
-        )
-    if int(getattr(action_space, "start", 0)) != 0:
-        raise EnvError(f"environment {name!r}: the actions of agent {agent!r} start at {action_space.start}, not at 0")
+    where = f"environment {name!r}: agent {agent!r}"
+    actions = _read_actions(where, env.action_space(agent))
     if observation is None:
-        raise EnvError(f"environment {name!r}: agent {agent!r} is possible but absent after reset(seed=0)")
+        raise EnvError(f"{where} is possible but absent after reset(seed=0)")
     vector, mask = _split(observation, info)
-    return AgentSpec(observation_size=vector.size, action_count=int(action_space.n), masked=mask is not None)
+    if mask is not None and isinstance(actions, Box):
+        raise EnvError(f"{where} sends an action mask for continuous actions; masks are for discrete ones")
+    return AgentSpec(observation_size=vector.size, actions=actions, masked=mask is not None)
+
+
+def _read_actions(where: str, space: Any) -> ActionSpace:
+    """A gymnasium action space, recognised by its name: gymnasium itself need not be installed."""
+    kind = type(space).__name__
+    if kind in ("Discrete", "MultiDiscrete"):
+        starts = np.asarray(getattr(space, "start", 0)).reshape(-1)
+        if starts.any():
+            raise EnvError(f"{where} has actions that start at {starts.tolist()}, not at 0")
+    if kind == "Discrete":
+        return Discrete(int(space.n))
+    if kind == "MultiDiscrete" and np.ndim(space.nvec) == 1:
+        return MultiDiscrete(tuple(int(count) for count in space.nvec))
+    if kind == "Box" and len(space.shape) == 1 and np.issubdtype(space.dtype, np.floating):
+        return Box(*(tuple(float(value) for value in bound) for bound in (space.low, space.high)))
+    raise EnvError(
+        f"{where} has the actions {space}; kdnas distills Discrete and MultiDiscrete ones, and vectors of real numbers "
+        "(Box). Wrap the environment so that it takes one of these"
+    )

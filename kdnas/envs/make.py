@@ -124,13 +124,13 @@ def check_twin(real: TeamEnv, twin: TeamEnv, *, seed: int, max_steps: int) -> No
         EnvError: naming step, group and largest difference, when what they show differs by more than 1e-5.
     """
     seeds = np.random.default_rng(seed).integers(2**31, size=2).tolist()
-    policy = RandomPolicy({group: real.spec.group_spec(group).action_count for group in real.spec.groups}, seed)
+    policy = RandomPolicy(real.spec.actions, seed)
     here, there = real.reset(seeds), twin.reset(seeds)
     _compare(real.spec.name, 0, here, there)
     for step in range(1, max_steps + 1):
         if here.over:
             return
-        actions = policy.act(here.observations, here.masks, here.state)
+        actions = policy.act(here)
         here, there = real.step(actions), twin.step(actions)
         _compare(real.spec.name, step, here, there)
 
@@ -227,13 +227,13 @@ def _same(name: str, step: int, what: str, here: np.ndarray[Any, Any], there: np
 def _measure_step(one: Copies) -> float:
     """Median seconds of a step of one copy under random actions."""
     env = TeamEnv(one, make_groups("per-agent", one.agents))
-    policy = RandomPolicy({agent: spec.action_count for agent, spec in one.agents.items()}, seed=0)
+    policy = RandomPolicy(env.spec.actions, seed=0)
     shown = env.reset([0])
     started, times_s = time.perf_counter(), list[float]()
     while not times_s or time.perf_counter() - started < MEASURING_S:
         if shown.over:
             shown = env.reset([0])
-        actions = policy.act(shown.observations, shown.masks, shown.state)
+        actions = policy.act(shown)
         before = time.perf_counter()
         shown = env.step(actions)
         times_s.append(time.perf_counter() - before)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from kdnas.envs.batched import BatchedStep
 from kdnas.envs.spec import AgentSpec
-from kdnas.policies.arrays import Floats, Ints
+from kdnas.policies.actions import Box, Discrete
+from kdnas.policies.arrays import Actions, Floats
 
 Doubles = NDArray[np.float64]
 
@@ -24,12 +25,22 @@ FORCES: Doubles = 5.0 * np.array([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]], np.
 
 
 class SpreadTwin:
-    """`mpe2.simple_spread_v3` with discrete actions: `agents` agents cover as many landmarks and avoid each other."""
+    """`mpe2.simple_spread_v3`: N agents cover as many landmarks and avoid each other."""
 
-    def __init__(self, *, N: int = 3, max_cycles: int = 25, local_ratio: float = 0.5) -> None:  # noqa: N803 (mpe2's name)
+    def __init__(
+        self,
+        *,
+        N: int = 3,  # noqa: N803 (mpe2's name)
+        max_cycles: int = 25,
+        local_ratio: float = 0.5,
+        continuous_actions: bool = False,
+    ) -> None:
         self.name = "mpe/simple_spread"
         observation_size = 4 + 2 * N + 4 * (N - 1)
-        spaces = AgentSpec(observation_size=observation_size, action_count=5)
+        spaces = AgentSpec(
+            observation_size=observation_size, actions=Box((0.0,) * 5, (1.0,) * 5) if continuous_actions else Discrete(5)
+        )
+        self._continuous = continuous_actions
         self.agents: Mapping[str, AgentSpec] = {f"agent_{i}": spaces for i in range(N)}
         self.state_size = N * observation_size
         self._count, self._max_cycles, self._local_ratio = N, max_cycles, local_ratio
@@ -44,10 +55,15 @@ class SpreadTwin:
         self._steps = 0
         return self._show(np.zeros((len(seeds), count)))
 
-    def step(self, actions: Mapping[str, Ints]) -> BatchedStep:
+    def step(self, actions: Mapping[str, Actions]) -> BatchedStep:
         if self._steps >= self._max_cycles:  # over: nothing moves any more
             return self._show(np.zeros(self._position.shape[:2]))
-        force = FORCES[np.stack([actions[agent] for agent in self.agents], axis=1)]
+        chosen = np.stack([actions[agent] for agent in self.agents], axis=1)
+        if self._continuous:
+            # mpe2 subtracts in float32, the numbers' own type, and goes on in float64.
+            force = 5.0 * np.stack([chosen[..., 2] - chosen[..., 1], chosen[..., 4] - chosen[..., 3]], -1).astype(np.float64)
+        else:
+            force = FORCES[chosen]
         gap, distance = self._pair_gaps()
         penetration = np.logaddexp(0, -(distance - 0.3) / CONTACT_MARGIN) * CONTACT_MARGIN
         contact = CONTACT_FORCE * gap / distance[..., None] * penetration[..., None]
@@ -98,8 +114,8 @@ class SpeakerListenerTwin:
     def __init__(self, *, max_cycles: int = 25) -> None:
         self.name = "mpe/simple_speaker_listener"
         self.agents: Mapping[str, AgentSpec] = {
-            "speaker_0": AgentSpec(observation_size=3, action_count=3),
-            "listener_0": AgentSpec(observation_size=11, action_count=5),
+            "speaker_0": AgentSpec(observation_size=3, actions=Discrete(3)),
+            "listener_0": AgentSpec(observation_size=11, actions=Discrete(5)),
         }
         self.state_size = 14
         self._max_cycles = max_cycles
@@ -115,7 +131,7 @@ class SpeakerListenerTwin:
         self._steps = 0
         return self._show(np.zeros((len(generators), 2)))
 
-    def step(self, actions: Mapping[str, Ints]) -> BatchedStep:
+    def step(self, actions: Mapping[str, Actions]) -> BatchedStep:
         if self._steps >= self._max_cycles:
             return self._show(np.zeros((len(self._goal), 2)))
         self._position = self._position + self._velocity * DT_S

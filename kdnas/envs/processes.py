@@ -16,7 +16,7 @@ from kdnas.envs.blame import describe
 from kdnas.envs.copies import Copies
 from kdnas.envs.spec import AgentSpec
 from kdnas.errors import EnvError, KdnasError
-from kdnas.policies.arrays import Ints
+from kdnas.policies.arrays import Actions
 
 _CLOSING_S = 2.0
 """A process that is busy in its environment gets so long to end by itself."""
@@ -67,7 +67,7 @@ class Processes:
         self._shares = [slice(low, high) for low, high in pairwise(edges) if high > low or not len(seeds)]
         return self._ask([list(seeds[share]) for share in self._shares])
 
-    def step(self, actions: Mapping[str, Ints]) -> BatchedStep:
+    def step(self, actions: Mapping[str, Actions]) -> BatchedStep:
         return self._ask([{agent: rows[share] for agent, rows in actions.items()} for share in self._shares])
 
     def close(self) -> None:
@@ -141,7 +141,7 @@ def _serve(name: str, make: Callable[[], Any], pipe: Connection) -> None:
             copies.close()
 
 
-def _answer(copies: Copies, request: list[int] | dict[str, Ints]) -> BatchedStep | _Failure:
+def _answer(copies: Copies, request: list[int] | dict[str, Actions]) -> BatchedStep | _Failure:
     try:
         return copies.reset(request) if isinstance(request, list) else copies.step(request)
     except KdnasError as error:

@@ -53,7 +53,7 @@ def play(env: TeamEnv, policy: TeamPolicy, seeds: Sequence[int], *, copies: int,
             if shown.over:
                 break
             acting = shown.alive
-            shown = env.step(policy.act(shown.observations, shown.masks, shown.state))
+            shown = env.step(policy.act(shown))
             for group, total in returns.items():
                 counted = np.where(acting[group], shown.rewards[group], 0.0)
                 if not np.isfinite(counted).all():

@@ -1,9 +1,10 @@
 """What an environment looks like from outside: its agents, their spaces, and who shares a network."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from kdnas.errors import ConfigError, name_nearest
+from kdnas.policies.actions import ActionSpace
 
 RESERVED_GROUP = "team"
 """Scope name of budgets that sums over agents; no group may be called so."""
@@ -11,10 +12,10 @@ RESERVED_GROUP = "team"
 
 @dataclass(frozen=True, kw_only=True)
 class AgentSpec:
-    """The spaces of one agent: O observation features, N discrete actions, and whether it sends action masks."""
+    """The spaces of one agent: O observation features, its actions, and whether the environment sends action masks."""
 
     observation_size: int
-    action_count: int
+    actions: ActionSpace
     masked: bool = False
 
 
@@ -23,7 +24,7 @@ class EnvSpec:
     """A multi-agent environment and its group map.
 
     Example: simple_spread with `groups = "by-kind"` is
-    `EnvSpec(name="mpe/simple_spread", agents={"agent_0": AgentSpec(observation_size=18, action_count=5), ...},
+    `EnvSpec(name="mpe/simple_spread", agents={"agent_0": AgentSpec(observation_size=18, actions=Discrete(5)), ...},
     groups={"agent": ("agent_0", "agent_1", "agent_2")}, state_size=54)`.
     """
 
@@ -34,10 +35,22 @@ class EnvSpec:
     """Group -> the agents that share one network; every agent is in exactly one group."""
     state_size: int
     """S: length of the global state that centralised critics read."""
+    view_sizes: Mapping[str, int] = field(default_factory=dict)
+    """Group -> V, the features that its students see, for groups whose view the study limits."""
 
     def group_spec(self, group: str) -> AgentSpec:
         """The spaces that all agents of a group have in common."""
         return self.agents[self.groups[group][0]]
+
+    def student_spec(self, group: str) -> AgentSpec:
+        """The spaces of a group's students: as the environment's, with the features that their view leaves."""
+        spaces = self.group_spec(group)
+        return replace(spaces, observation_size=self.view_sizes.get(group, spaces.observation_size))
+
+    @property
+    def actions(self) -> dict[str, ActionSpace]:
+        """Group -> the action space of its agents."""
+        return {group: self.group_spec(group).actions for group in self.groups}
 
     @property
     def seats(self) -> dict[str, int]:

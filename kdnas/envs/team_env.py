@@ -8,23 +8,16 @@ import numpy as np
 from kdnas.envs.batched import BatchedEnv, BatchedStep
 from kdnas.envs.blame import blame
 from kdnas.envs.spec import EnvSpec
-from kdnas.policies.arrays import Bools, Floats, Ints
+from kdnas.policies.arrays import Actions, Floats
+from kdnas.policies.scene import Scene
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeamStep:
-    """What B copies of an environment show, by group of A agents."""
+class TeamStep(Scene):
+    """A scene and the rewards of the step that led to it."""
 
-    observations: Mapping[str, Floats]
-    """Group -> (B, A, O)."""
-    masks: Mapping[str, Bools | None]
-    """Group -> (B, A, N) legal actions, or None where the environment sends none."""
-    alive: Mapping[str, Bools]
-    """Group -> (B, A): agents whose next action counts."""
     rewards: Mapping[str, Floats]
-    """Group -> (B, A): reward of the step that led here."""
-    state: Floats
-    """(B, S)."""
+    """Group -> (B, A)."""
 
     @property
     def over(self) -> bool:
@@ -46,10 +39,10 @@ class TeamEnv:
             EnvError: the environment's own code raised anything.
         """
         with blame(f"environment {self.spec.name!r} failed in reset()"):
-            return self._grouped(self._batched.reset(seeds))
+            return self._grouped(self._batched.reset(seeds), first=True)
 
-    def step(self, actions: Mapping[str, Ints]) -> TeamStep:
-        """Advance every copy; actions: group -> (B, A).
+    def step(self, actions: Mapping[str, Actions]) -> TeamStep:
+        """Advance every copy; actions: group -> (B, A, *shape).
 
         Raises:
             EnvError: the environment's own code raised anything.
@@ -60,15 +53,17 @@ class TeamEnv:
             for seat, agent in enumerate(agents)
         }
         with blame(f"environment {self.spec.name!r} failed in step()"):
-            return self._grouped(self._batched.step(by_agent))
+            return self._grouped(self._batched.step(by_agent), first=False)
 
     def close(self) -> None:
         self._batched.close()
 
-    def _grouped(self, step: BatchedStep) -> TeamStep:
+    def _grouped(self, step: BatchedStep, *, first: bool) -> TeamStep:
         groups = self.spec.groups
+        observations = {g: np.stack([step.observations[a] for a in agents], 1) for g, agents in groups.items()}
         return TeamStep(
-            observations={g: np.stack([step.observations[a] for a in agents], 1) for g, agents in groups.items()},
+            observations=observations,
+            views=observations,
             masks={
                 g: np.stack([step.masks[a] for a in agents], 1) if self.spec.group_spec(g).masked else None
                 for g, agents in groups.items()
@@ -76,4 +71,5 @@ class TeamEnv:
             alive={g: np.stack([step.alive[a] for a in agents], 1) for g, agents in groups.items()},
             rewards={g: np.stack([step.rewards[a] for a in agents], 1) for g, agents in groups.items()},
             state=step.state,
+            first=first,
         )

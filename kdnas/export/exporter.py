@@ -23,7 +23,7 @@ class Artifact:
     agreed_rows: int
     """Those of them on which every agent of the group chooses the action of its student."""
     max_error: float
-    """Largest difference of a logit."""
+    """Largest difference of a logit, a mean or a number of the hidden state."""
 
 
 class Exporter(Protocol):
@@ -42,7 +42,7 @@ class Exporter(Protocol):
         Args:
             team: students in evaluation mode.
             folder: where the files go; made if it is not there.
-            recorded: group -> observations (rows, O) of its agents, at least one row.
+            recorded: group -> views (rows, V) of its agents, at least one row.
 
         Raises:
             StudentError: a student that this form cannot hold, or an artifact that does not act as its students do.

@@ -17,14 +17,14 @@ from kdnas.students.student import Student
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto, TensorProto
 
-_OBSERVATION, _LOGITS = "observation", "logits"
+_PORTS = ("observation", "hidden", "outputs", "next_hidden")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """A graph from `observation` (B, O) to `logits` (B, N).
+    """A graph from `observation` (B, O), and `hidden` (B, H) where it is recurrent, to `outputs` (B, N) and `next_hidden`.
 
-    Example: the piece of group `agent`, placed for `agent_0`, reads `agent_0.observation`, writes `agent_0.logits` and
+    Example: the piece of group `agent`, placed for `agent_0`, reads `agent_0.observation`, writes `agent_0.outputs` and
     calls its hidden values `agent_0/...`; its weights are `weights:agent/...`, whichever agent uses them.
     """
 
@@ -43,7 +43,7 @@ class Piece:
 
     def nodes(self, agent: str) -> list["NodeProto"]:
         """The nodes of one agent."""
-        ports = {"": "", _OBSERVATION: f"{agent}.observation", _LOGITS: f"{agent}.logits"}
+        ports = {"": "", **{port: f"{agent}.{port}" for port in _PORTS}}
         names = ports | {tensor.name: self._shared(tensor.name) for tensor in self.graph.initializer}
         placed = []
         for node in self.graph.node:
@@ -58,8 +58,8 @@ class Piece:
         return f"weights:{self.group}/{name}"
 
 
-def trace(network: nn.Module, observation_size: int, *, group: str) -> Piece:
-    """Export a network (rows, O) -> (rows, N) as the piece of a group.
+def trace(network: nn.Module, probe: tuple[Tensor, ...], *, group: str) -> Piece:
+    """Export a network (rows, O) -> (rows, N), or a recurrent one, as the piece of a group; `probe` is what it takes.
 
     It is copied first, because export modes leave marks on a module.
 
@@ -72,7 +72,6 @@ def trace(network: nn.Module, observation_size: int, *, group: str) -> Piece:
 
     own = copy.deepcopy(network).eval()
     quantized = isinstance(own, Student) and own.spec.bits.quantized
-    probe = torch.zeros(1, observation_size)
     with TemporaryDirectory(prefix="kdnas-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's news of its own successor
         path = Path(folder) / "piece.onnx"
@@ -103,18 +102,18 @@ class _Rows(nn.Module):
             self.register_buffer("shift", student.shift)
             self.register_buffer("scale", student.scale)
 
-    def forward(self, observations: Tensor) -> Tensor:
+    def forward(self, observations: Tensor, *hidden: Tensor) -> Any:
         if self.normalised:
             observations = (observations - self.shift) * self.scale
-        logits: Tensor = self.network(observations)
-        return logits
+        return self.network(observations, *hidden)
 
 
-def _export(network: nn.Module, probe: Tensor, path: Path, *, quantized: bool) -> None:
+def _export(network: nn.Module, probe: tuple[Tensor, ...], path: Path, *, quantized: bool) -> None:
+    names = (_PORTS[: len(probe)], _PORTS[2 : 2 + len(probe)])
     options: dict[str, Any] = {
-        "input_names": [_OBSERVATION],
-        "output_names": [_LOGITS],
-        "dynamic_axes": {_OBSERVATION: {0: "batch"}, _LOGITS: {0: "batch"}},
+        "input_names": list(names[0]),
+        "output_names": list(names[1]),
+        "dynamic_axes": {name: {0: "batch"} for name in (*names[0], *names[1])},
         "opset_version": OPSET,
         "dynamo": False,
     }
@@ -124,7 +123,7 @@ def _export(network: nn.Module, probe: Tensor, path: Path, *, quantized: bool) -
         # Initializers that are inputs too are no constants, and nothing would fuse.
         export_onnx_qcdq(network, args=probe, export_path=str(path), keep_initializers_as_inputs=False, **options)
     else:
-        torch.onnx.export(network, (probe,), str(path), **options)
+        torch.onnx.export(network, probe, str(path), **options)
 
 
 def _store_unsigned(graph: "GraphProto") -> None:

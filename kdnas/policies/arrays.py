@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 Floats: TypeAlias = NDArray[np.float32]
 """Observations, states, logits and rewards: float32."""
 
-Ints: TypeAlias = NDArray[np.int64]
-"""Discrete actions: int64."""
+Actions: TypeAlias = NDArray[np.int64] | NDArray[np.float32]
+"""Actions (..., *shape of the space): int64 for Discrete and MultiDiscrete, float32 for Box."""
 
 Bools: TypeAlias = NDArray[np.bool_]
 """Action masks (True is legal), alive and done flags."""

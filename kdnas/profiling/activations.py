@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-def largest_activation_pair(network: nn.Module, observation_size: int) -> int:
+def largest_activation_pair(network: nn.Module, probe: tuple[Tensor, ...]) -> int:
     """Elements of the largest pair of vectors that is live at once: what a layer reads and what it writes.
 
     Layers are the modules that own parameters. Activation functions run in place, as in `memory_bytes`, so that a
@@ -23,7 +23,7 @@ def largest_activation_pair(network: nn.Module, observation_size: int) -> int:
     handles = [layer.register_forward_hook(note) for layer in layers or [network]]
     try:
         with torch.inference_mode():
-            network(torch.zeros(1, observation_size))
+            network(*probe)
     finally:
         for handle in handles:
             handle.remove()

@@ -1,7 +1,6 @@
 """Multiply-accumulates of a network, counted by fvcore on its trace."""
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdnas.errors import KdnasError
 
@@ -18,8 +17,8 @@ FREE_OPS = frozenset(
 that fvcore does not know is refused, because it would silently count 0."""
 
 
-def count_macs(network: nn.Module, observation_size: int) -> int:
-    """Multiply-accumulates of one decision: of one observation (1, O) in evaluation mode.
+def count_macs(network: nn.Module, probe: tuple[Tensor, ...]) -> int:
+    """Multiply-accumulates of one decision in evaluation mode; `probe` is what the network takes, of one row.
 
     Example: an MLP 18-24-24-5 has 18*24 + 24*24 + 24*5 = 1128. 1 MAC is 2 FLOPs; fvcore counts MACs and calls them
     flops. Biases and elementwise functions count nothing; quantized networks are counted as their float twins.
@@ -32,7 +31,7 @@ def count_macs(network: nn.Module, observation_size: int) -> int:
     training = [module for module in network.modules() if module.training]
     network.eval()
     try:
-        analysis = FlopCountAnalysis(network, torch.zeros(1, observation_size))
+        analysis = FlopCountAnalysis(network, probe)
         analysis.set_op_handle(**dict.fromkeys(FREE_OPS))
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
         macs = int(analysis.total())

@@ -3,15 +3,16 @@
 import platform
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdnas.envs.spec import AgentSpec
 from kdnas.export.graph import make_model, open_session
 from kdnas.export.piece import trace
+from kdnas.policies.actions import Discrete
 from kdnas.profiling.shape_graph import make_shape_model
 from kdnas.profiling.target import Latency
 from kdnas.profiling.timing import Timing
@@ -47,12 +48,15 @@ class OnnxTarget:
         layers = load_family(family).layers(spec, spaces)
         return self._time(make_shape_model(AGENT, layers, spaces, normalised=normalised), spaces)
 
-    def module_latency(self, network: nn.Module, observation_size: int) -> Latency:
+    def module_latency(self, network: nn.Module, probe: tuple[Tensor, ...]) -> Latency:
         with torch.inference_mode():
-            actions = int(network(torch.zeros(1, observation_size)).shape[-1])
-        spaces = AgentSpec(observation_size=observation_size, action_count=actions)
-        piece = trace(network, observation_size, group=AGENT)
-        return self._time(make_model({AGENT: spaces}, piece.nodes(AGENT), piece.weights), spaces)
+            answer = network(*probe)
+        outputs = answer[0] if isinstance(answer, tuple) else answer
+        spaces = AgentSpec(observation_size=probe[0].shape[-1], actions=Discrete(outputs.shape[-1]))
+        hidden = {AGENT: probe[1].shape[-1]} if len(probe) > 1 else {}
+        piece = trace(network, probe, group=AGENT)
+        model = make_model({AGENT: spaces}, piece.nodes(AGENT), piece.weights, hidden_sizes=hidden)
+        return self._time(model, spaces, hidden.get(AGENT, 0))
 
     def reference_s(self) -> float:
         model, spaces = self._reference
@@ -60,14 +64,19 @@ class OnnxTarget:
 
     @cached_property
     def _reference(self) -> tuple["ModelProto", AgentSpec]:
-        spaces = AgentSpec(observation_size=_REFERENCE[0].columns, action_count=_REFERENCE[-1].rows)
+        spaces = AgentSpec(observation_size=_REFERENCE[0].columns, actions=Discrete(_REFERENCE[-1].rows))
         return make_shape_model(AGENT, _REFERENCE, spaces, normalised=False), spaces
 
-    def _time(self, model: "ModelProto", spaces: AgentSpec) -> Latency:
+    def _time(self, model: "ModelProto", spaces: AgentSpec, hidden_size: int = 0) -> Latency:
         session = open_session(model.SerializeToString())
-        feeds = {f"{AGENT}.observation": np.full((1, spaces.observation_size), 0.5, np.float32)}
-        masks = {f"{AGENT}.mask": np.ones((1, spaces.action_count), np.bool_)} if spaces.masked else {}
-        return self._timing.measure(partial(session.run, [f"{AGENT}.action"], feeds | masks))
+        feeds: dict[str, Any] = {f"{AGENT}.observation": np.full((1, spaces.observation_size), 0.5, np.float32)}
+        asked = [f"{AGENT}.action"]
+        if spaces.masked:
+            feeds[f"{AGENT}.mask"] = np.ones((1, spaces.actions.outputs), np.bool_)
+        if hidden_size:
+            feeds[f"{AGENT}.hidden"] = np.zeros((1, hidden_size), np.float32)
+            asked.append(f"{AGENT}.next_hidden")
+        return self._timing.measure(partial(session.run, asked, feeds))
 
 
 def _cpu() -> str:

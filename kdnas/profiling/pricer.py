@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdnas.budgets.cost import Cost, TeamCost
 from kdnas.envs.spec import AgentSpec, EnvSpec
@@ -57,7 +57,7 @@ class Pricer:
         Raises:
             KdnasError: the family is unknown, holds operators that cannot be counted, or cannot run on the target.
         """
-        spaces = self._spec.group_spec(group)
+        spaces = self._spec.student_spec(group)
         layers = self._family(student.family).layers(student, spaces)
         features = spaces.observation_size if self._normalised else 0
         latency = self._latency(student, spaces) if measure else _UNMEASURED
@@ -100,11 +100,13 @@ class Pricer:
         if key not in self._macs:
             generator = torch.Generator().manual_seed(0)
             network = self._family(student.family).build(student.floating, spaces, generator)
-            self._macs[key] = count_macs(network, spaces.observation_size)
+            hidden = self._family(student.family).hidden_size(student)
+            views = torch.zeros(1, spaces.observation_size)
+            self._macs[key] = count_macs(network, (views, torch.zeros(1, hidden)) if hidden else (views,))
         return self._macs[key]
 
     def _latency(self, student: StudentSpec, spaces: AgentSpec) -> Latency:
-        sizes = "-".join(map(str, (spaces.observation_size, *student.hidden, spaces.action_count)))
+        sizes = "-".join(map(str, (spaces.observation_size, *student.hidden, spaces.actions.outputs)))
         extras = "+masked" * spaces.masked + "+normalised" * self._normalised
         key = f"{self._target.name}/{student.family}/{sizes}{extras}/{number_format(student.bits)}"
         return self._measure(
@@ -118,13 +120,13 @@ class Pricer:
         return self._measured[key]
 
     def _price_actor(self, group: str, *, measure: bool) -> Cost:
-        actor, features = self._teacher.actors[group], self._spec.group_spec(group).observation_size
+        actor, probe = self._teacher.actors[group], self._teacher.probe(group)
         try:
-            cost = _count_actor(actor, features)
+            cost = _count_actor(actor, probe)
             if not measure:
                 return cost
             key = f"{self._target.name}/teacher/{self._teacher.digest(group)}"
-            latency = self._measure(key, lambda: self._target.module_latency(actor, features))
+            latency = self._measure(key, lambda: self._target.module_latency(actor, probe))
         except KdnasError as error:
             raise TeacherError(f"the teacher of group {group!r} cannot be priced: {error}") from error
         return replace(cost, latency_p50_s=latency.p50_s, latency_p95_s=latency.p95_s)
@@ -140,14 +142,14 @@ def number_format(bits: Bits) -> str:
     return "int8" + "+clipped-inputs" * (bits.input < 8) + "+clipped-activations" * (bits.activation < 8)
 
 
-def _count_actor(actor: nn.Module, features: int) -> Cost:
-    macs, params = count_macs(actor, features), sum(tensor.numel() for tensor in actor.parameters())
+def _count_actor(actor: nn.Module, probe: tuple[Tensor, ...]) -> Cost:
+    macs, params = count_macs(actor, probe), sum(tensor.numel() for tensor in actor.parameters())
     word = FLOAT_BITS // 8
     return Cost(
         macs=macs,
         bops=macs * FLOAT_BITS * FLOAT_BITS,
         params=params,
-        memory_bytes=word * (params + largest_activation_pair(actor, features)),
+        memory_bytes=word * (params + largest_activation_pair(actor, probe)),
         latency_p50_s=0.0,
         latency_p95_s=0.0,
     )

@@ -25,13 +25,13 @@ def make_shape_model(agent: str, layers: Sequence[LayerShape], spaces: AgentSpec
     Integers are stored in 8 bits, whatever their own; those of fewer bits are clipped, as in the exported graph.
 
     Raises:
-        StudentError: the layers are not a chain from O features to N logits.
+        StudentError: the layers are not a chain from O features to N outputs.
     """
     sizes = [layers[0].columns, *(layer.rows for layer in layers)]
-    if sizes != [spaces.observation_size, *(layer.columns for layer in layers[1:]), spaces.action_count]:
+    if sizes != [spaces.observation_size, *(layer.columns for layer in layers[1:]), spaces.actions.outputs]:
         raise StudentError(
             f"the ONNX target times chains of layers from {spaces.observation_size} observation features to "
-            f"{spaces.action_count} logits, but got {[(layer.columns, layer.rows) for layer in layers]}"
+            f"{spaces.actions.outputs} outputs, but got {[(layer.columns, layer.rows) for layer in layers]}"
         )
     chain = _Chain(f"{agent}.observation")
     if normalised:
@@ -45,7 +45,7 @@ def make_shape_model(agent: str, layers: Sequence[LayerShape], spaces: AgentSpec
         if layer.output_bits < FLOAT_BITS:
             chain.quantize(layer.output_bits, signed=False)
     chain.multiply(layers[-1])
-    chain.nodes[-1].output[0] = f"{agent}.logits"
+    chain.nodes[-1].output[0] = f"{agent}.outputs"
     return make_model({agent: spaces}, chain.nodes, chain.constants)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from torch import nn
+from torch import Tensor, nn
 
 from kdnas.envs.spec import AgentSpec
 from kdnas.spaces.spec import StudentSpec
@@ -49,8 +49,8 @@ class Target(Protocol):
         """
         ...
 
-    def module_latency(self, network: nn.Module, observation_size: int) -> Latency:
-        """Time a float network (rows, O) -> (rows, N) with its own weights, as teachers are.
+    def module_latency(self, network: nn.Module, probe: tuple[Tensor, ...]) -> Latency:
+        """Time a float network with its own weights, as teachers are; `probe` is what it takes, of one row.
 
         Raises:
             StudentError: the target cannot run it.

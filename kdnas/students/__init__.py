@@ -1,7 +1,7 @@
 """Students: the families that they are built of, teams of them, and the folder in which a team is deployed."""
 
 from kdnas.students.bundle import StudentCard, StudentTeam, load_student, read_student_card
-from kdnas.students.card import render_card
+from kdnas.students.card_page import render_card
 from kdnas.students.family import Family, LayerShape, load_family
 from kdnas.students.mlp import Mlp, MlpFamily, QuantMlp
 from kdnas.students.student import Normalisation, Student, Team

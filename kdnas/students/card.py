@@ -1,76 +1,113 @@
-"""The card of a student folder: `student.json` for people."""
+"""`StudentCard`: what `student.json` says of a team, as strict data."""
 
-from typing import Any
+import math
+from typing import Annotated, Any, Literal, Self
 
-from kdnas.spaces.spec import StudentSpec
-from kdnas.students.bundle import StudentCard
-from kdnas.units import format_quantity
+from pydantic import Field
 
+from kdnas.config.study import Strict
+from kdnas.envs.spec import AgentSpec
+from kdnas.policies.actions import ActionSpace, Box, Discrete, MultiDiscrete
 
-def render_card(card: StudentCard) -> str:
-    """A Markdown page on what the team is, what it keeps, what it costs, and how to use it."""
-    cost, teacher = card.cost, card.cost["teacher"]
-    retention, returned = card.score["retention"], card.score["return"]
-    lines = [
-        f"# Student team of {card.environment}, trial {card.trial}",
-        "",
-        f"Retention {_percent(retention)} of the teacher's return above random play "
-        f"(95 % interval {_percent(retention['low'])} to {_percent(retention['high'])}, "
-        f"{retention['episodes']} episodes on {card.score['seeds']} seeds); return {returned['mean']:.3f} "
-        f"[{returned['low']:.3f}, {returned['high']:.3f}], mean over agents.",
-        "",
-        "| team sum, one decision each | student | teacher | times fewer |",
-        "|---|---|---|---|",
-        _row("FLOPs", cost["flops"], teacher["flops"], "count"),
-        _row("MACs", cost["macs"], teacher["macs"], "count"),
-        _row("parameters", cost["params"], teacher["params"], "count"),
-        _row("memory", cost["memory_bytes"], teacher["memory_bytes"], "memory"),
-        _row("latency p95 (sum of agents)", cost["latency_s"]["p95"], teacher["latency_s"]["p95"], "time"),
-        "",
-        "Memory is the packed weights at their bit-width, biases, scales and activations; a file that stores fewer "
-        "than 8 bits in bytes is larger. Latency was measured where the search ran.",
-        "",
-        "| group | agents | student | observations | actions |",
-        "|---|---|---|---|---|",
-        *(
-            f"| {group} | {', '.join(entry.agents)} | {StudentSpec.from_json(entry.spec)} | "
-            f"{entry.spaces.observation_size} | {entry.spaces.action_count} |"
-            for group, entry in card.groups.items()
-        ),
-        "",
-        *(
-            f"`{', '.join(artifact.files)}` chooses the same action as the students on {artifact.agreed_rows:,} of "
-            f"{artifact.checked_rows:,} recorded observations (largest difference of a logit {artifact.max_error:.2g}; "
-            "ties go to the lowest index)."
-            for artifact in card.artifacts
-        ),
-        "",
-        "```python",
-        "import kdnas",
-        "",
-        'team = kdnas.load_student("path/of/this/folder")',
-        f"team.act({{{_example(card)}}})",
-        "```",
-        "",
-        f"Made by kdnas {card.kdnas_version}. Weights SHA-256 `{card.hashes.weights}`.",
-        "",
-    ]
-    return "\n".join(lines)
+Width = Annotated[int, Field(ge=1, le=65536)]
 
 
-def _percent(value: Any) -> str:
-    return f"{100 * float(value['mean'] if isinstance(value, dict) else value):.1f} %"
+class ActionsCard(Strict):
+    """An action space: the choices of each factor, or the bounds of continuous actions."""
+
+    kind: Literal["discrete", "multi-discrete", "box"]
+    counts: tuple[Width, ...] = ()
+    low: tuple[float | None, ...] = ()
+    """None is no bound, here and in `high`."""
+    high: tuple[float | None, ...] = ()
+    squashed: bool = False
+
+    @classmethod
+    def of(cls, space: ActionSpace) -> Self:
+        """The card of an action space."""
+        if isinstance(space, Box):
+            low, high = (
+                tuple(value if math.isfinite(value) else None for value in bound) for bound in (space.low, space.high)
+            )
+            return cls(kind="box", low=low, high=high, squashed=space.squashed)
+        return cls(kind="discrete" if isinstance(space, Discrete) else "multi-discrete", counts=space.counts)
+
+    @property
+    def space(self) -> ActionSpace:
+        """The action space of the card.
+
+        Raises:
+            ConfigError: there is none with these choices or bounds.
+        """
+        if self.kind == "box":
+            low = tuple(-math.inf if value is None else value for value in self.low)
+            high = tuple(math.inf if value is None else value for value in self.high)
+            return Box(low, high, self.squashed)
+        return Discrete(sum(self.counts)) if self.kind == "discrete" else MultiDiscrete(self.counts)
 
 
-def _row(name: str, student: float, teacher: float, dimension: Any) -> str:
-    both = (student, teacher)
-    shown = [f"{value:,}" if dimension == "count" else format_quantity(value, dimension) for value in both]
-    return f"| {name} | {' | '.join(shown)} | {teacher / student:.1f} |" if student else f"| {name} | - | - | - |"
+class SpacesCard(Strict):
+    """The spaces of one agent."""
+
+    observation_size: Width
+    actions: ActionsCard
+    masked: bool
+
+    @property
+    def spec(self) -> AgentSpec:
+        """The spaces of the card; raises as `ActionsCard.space`."""
+        return AgentSpec(observation_size=self.observation_size, actions=self.actions.space, masked=self.masked)
 
 
-def _example(card: StudentCard) -> str:
-    return ", ".join(
-        f'"{agent}": [0.0] * {entry.spaces.observation_size}'
-        for entry in card.groups.values()
-        for agent in entry.agents
-    )
+class NormalisationCard(Strict):
+    """Shift and scale of each observation feature, applied before the network."""
+
+    shift: tuple[float, ...]
+    scale: tuple[float, ...]
+
+
+class GroupCard(Strict):
+    """One group of the team: its agents, their spaces, and the student that they share."""
+
+    agents: Annotated[tuple[str, ...], Field(min_length=1)]
+    spaces: SpacesCard
+    spec: dict[str, Any]
+    """As `StudentSpec.as_json` writes it."""
+    normalisation: NormalisationCard | None = None
+
+
+class Hashes(Strict):
+    """What the students come from, by content."""
+
+    teacher: dict[str, str]
+    """Group -> hash of the teacher's network."""
+    study: str
+    weights: str
+    """SHA-256 of `student.safetensors`."""
+
+
+class ArtifactCard(Strict):
+    """An exported form, and what it was checked on."""
+
+    format: str
+    files: tuple[str, ...]
+    checked_rows: int
+    agreed_rows: int
+    max_error: float
+
+
+class StudentCard(Strict):
+    """`student.json`."""
+
+    schema_version: Literal[1] = 1
+    kdnas_version: str
+    environment: str
+    trial: int
+    state_size: int
+    groups: Annotated[dict[str, GroupCard], Field(min_length=1)]
+    cost: dict[str, Any]
+    """Team sums, `worst_agent`, `teacher` and `groups`, in base units."""
+    score: dict[str, Any]
+    """`retention` and `return` with their intervals, and on which seeds they were played."""
+    hashes: Hashes
+    artifacts: tuple[ArtifactCard, ...] = ()

@@ -31,7 +31,9 @@ class Family(Protocol):
     """A kind of student network.
 
     One object a family, without state; it is registered under `kdnas.students`. Networks map observations (rows, O) to
-    logits (rows, N). Nothing here may train, and nothing may draw from a global generator.
+    outputs (rows, N), with N = `spaces.actions.outputs`; recurrent ones map them and a hidden state (rows, H), zeros at
+    the beginning of an episode, to outputs and the next hidden state. Nothing here may train, and nothing may draw from
+    a global generator.
     """
 
     name: str
@@ -46,6 +48,10 @@ class Family(Protocol):
 
     def quantize(self, network: nn.Module, spec: StudentSpec) -> nn.Module:
         """A quantized network of the same shape with the float one's weights; the float one is left as it is."""
+        ...
+
+    def hidden_size(self, spec: StudentSpec) -> int:
+        """Numbers that a recurrent network remembers from one step to the next; 0 for one that remembers nothing."""
         ...
 
     def layers(self, spec: StudentSpec, spaces: AgentSpec) -> list[LayerShape]:

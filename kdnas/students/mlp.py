@@ -108,7 +108,7 @@ class MlpFamily:
     name = "mlp"
 
     def build(self, spec: StudentSpec, spaces: AgentSpec, generator: torch.Generator) -> Mlp:
-        return Mlp([spaces.observation_size, *spec.hidden, spaces.action_count], generator)
+        return Mlp([spaces.observation_size, *spec.hidden, spaces.actions.outputs], generator)
 
     def prunable(self, network: nn.Module) -> list[nn.Module]:
         assert isinstance(network, Mlp)
@@ -118,8 +118,11 @@ class MlpFamily:
         assert isinstance(network, Mlp)
         return QuantMlp(network, spec)
 
+    def hidden_size(self, spec: StudentSpec) -> int:
+        return 0
+
     def layers(self, spec: StudentSpec, spaces: AgentSpec) -> list[LayerShape]:
-        sizes = [spaces.observation_size, *spec.hidden, spaces.action_count]
+        sizes = [spaces.observation_size, *spec.hidden, spaces.actions.outputs]
         last = len(sizes) - 2
         return [
             LayerShape(

@@ -9,9 +9,12 @@ from torch import Tensor, nn
 
 from kdnas.envs.spec import AgentSpec, EnvSpec
 from kdnas.errors import StudentError
-from kdnas.policies.arrays import Bools, Floats, Ints
-from kdnas.policies.categorical import greedy, mask_logits
+from kdnas.policies.arrays import Actions, Bools, Floats
+from kdnas.policies.distribution import greedy
+from kdnas.policies.masks import mask_logits
+from kdnas.policies.scene import Scene
 from kdnas.spaces.spec import StudentSpec
+from kdnas.students.family import load_family
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +26,11 @@ class Normalisation:
 
 
 class Student(nn.Module):
-    """Observations (..., O) -> logits (..., N)."""
+    """What one group's agents see -> what they do: logits of discrete actions, means of continuous ones.
+
+    `student(views)` maps views (..., V) to outputs (..., N). A recurrent one reads the last axis but one as time, from
+    the beginning of an episode: (..., T, V) to (..., T, N); `step` goes on from a hidden state.
+    """
 
     shift: Tensor
     scale: Tensor
@@ -34,16 +41,40 @@ class Student(nn.Module):
         super().__init__()
         self.spec, self.spaces, self.normalisation = spec, spaces, normalisation
         self.network = network
+        self.hidden_size = load_family(spec.family).hidden_size(spec)
+        """Numbers that it remembers from one step to the next; 0 unless it is recurrent."""
         if normalisation is not None:
             self.register_buffer("shift", torch.tensor(normalisation.shift), persistent=False)
             self.register_buffer("scale", torch.tensor(normalisation.scale), persistent=False)
 
-    def forward(self, observations: Tensor) -> Tensor:
+    def forward(self, views: Tensor) -> Tensor:
+        if not self.hidden_size:
+            return self.step(views.reshape(-1, views.shape[-1]), None)[0].reshape(*views.shape[:-1], -1)
+        tracks = views.reshape(-1, *views.shape[-2:])
+        outputs, hidden = [], self.begin(len(tracks))
+        for seen in tracks.unbind(1):
+            said, hidden = self.step(seen, hidden)
+            outputs.append(said)
+        return torch.stack(outputs, 1).reshape(*views.shape[:-1], -1)
+
+    def begin(self, rows: int) -> Tensor | None:
+        """The hidden state (rows, H) at the beginning of an episode; None for a student that remembers nothing."""
+        return torch.zeros(rows, self.hidden_size) if self.hidden_size else None
+
+    def probe(self) -> tuple[Tensor, ...]:
+        """Zeros that its network takes, of one row: what it is traced with."""
+        hidden = self.begin(1)
+        views = torch.zeros(1, self.spaces.observation_size)
+        return (views,) if hidden is None else (views, hidden)
+
+    def step(self, views: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """One decision: views (rows, V) and hidden state (rows, H) or None -> outputs (rows, N) and the next one."""
         if self.normalisation is not None:
-            observations = (observations - self.shift) * self.scale
-        flat = observations.reshape(-1, self.spaces.observation_size)
-        logits: Tensor = self.network(flat)
-        return logits.reshape(*observations.shape[:-1], self.spaces.action_count)
+            views = (views - self.shift) * self.scale
+        if hidden is None:
+            return self.network(views), None
+        outputs, following = self.network(views, hidden)
+        return outputs, following
 
     def check_finite(self) -> None:
         """Refuse NaN and infinite weights.
@@ -56,6 +87,25 @@ class Student(nn.Module):
                 raise StudentError(f"student {self.spec}: {name} holds NaN or infinity; lower the learning rate")
 
 
+class Seats:
+    """A student in the seats of one group: acts greedily, and remembers since the episodes began."""
+
+    def __init__(self, student: Student) -> None:
+        self._student = student
+        self._hidden: Tensor | None = None
+
+    @torch.inference_mode()
+    def act(self, views: Floats, mask: Bools | None, *, first: bool) -> Tensor:
+        """Actions (B, A, *shape) for views (B, A, V) and legal actions (B, A, N)."""
+        student = self._student
+        rows = torch.from_numpy(np.ascontiguousarray(views, np.float32)).flatten(0, 1)
+        if first:
+            self._hidden = student.begin(len(rows))
+        outputs, self._hidden = student.step(rows, self._hidden)
+        legal = None if mask is None else torch.from_numpy(mask).flatten(0, 1)
+        return greedy(student.spaces.actions, mask_logits(outputs, legal)).unflatten(0, views.shape[:2])
+
+
 class Team:
     """One student a group; acts greedily, as `TeamPolicy` says."""
 
@@ -65,14 +115,10 @@ class Team:
             raise StudentError(f"the team has no student for {', '.join(missing)}")
         self.spec = spec
         self.students = {group: students[group].eval() for group in spec.groups}
+        self._seats = {group: Seats(student) for group, student in self.students.items()}
 
-    @torch.inference_mode()
-    def act(
-        self, observations: Mapping[str, Floats], masks: Mapping[str, Bools | None], state: Floats
-    ) -> dict[str, Ints]:
-        actions: dict[str, Ints] = {}
-        for group, student in self.students.items():
-            mask = masks.get(group)
-            logits = student(torch.from_numpy(np.ascontiguousarray(observations[group], np.float32)))
-            actions[group] = greedy(mask_logits(logits, None if mask is None else torch.from_numpy(mask))).numpy()
-        return actions
+    def act(self, scene: Scene) -> dict[str, Actions]:
+        return {
+            group: seats.act(scene.views[group], scene.masks.get(group), first=scene.first).numpy()
+            for group, seats in self._seats.items()
+        }

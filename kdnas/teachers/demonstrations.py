@@ -1,110 +1,45 @@
-"""`Demonstrations`: what teachers say in the situations that somebody's actions lead to, as arrays on disk."""
+"""`Demonstrations`: recorded teacher episodes as arrays on disk, immutable and addressed by what made them."""
 
 import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from kdnas.envs.team_env import TeamEnv
-from kdnas.errors import RunError, TeacherError
-from kdnas.policies.arrays import Bools, Floats
-from kdnas.policies.categorical import greedy, mask_logits, sample
-from kdnas.teachers.teacher import Teacher
+from kdnas.errors import RunError
+from kdnas.teachers.episodes import Episodes, GroupRecord
 
-Chooser = Callable[[str, Tensor, Tensor], Tensor]
-"""Group, observations (B, A, O), masked teacher logits (B, A, N) -> actions (B, A)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rows:
-    """R decisions of one group's agents: what they saw, and what the teacher says to it."""
-
-    observations: Floats
-    """(R, O)."""
-    logits: Floats
-    """(R, N) of the teacher, unmasked."""
-    masks: Bools | None
-    """(R, N) legal actions, or None."""
-
-
-def join_rows(parts: Sequence[Rows]) -> Rows:
-    """One Rows after the other."""
-    masks = [part.masks for part in parts if part.masks is not None]
-    return Rows(
-        observations=np.concatenate([part.observations for part in parts]),
-        logits=np.concatenate([part.logits for part in parts]),
-        masks=np.concatenate(masks) if masks else None,
-    )
-
-
-def teacher_chooser(generator: torch.Generator) -> Chooser:
-    """The teacher acts: greedily in the first half of the copies, sampled in the other, which shows more states."""
-
-    def choose(group: str, observations: Tensor, logits: Tensor) -> Tensor:
-        half = len(logits) // 2
-        return torch.cat([greedy(logits[:half]), sample(logits[half:], generator)])
-
-    return choose
-
-
-@torch.inference_mode()
-def record(
-    env: TeamEnv, teacher: Teacher, choose: Chooser, seeds: Sequence[int], *, copies: int, max_steps: int
-) -> dict[str, Rows]:
-    """Play one episode of each seed with the actions of `choose`, and keep every decision of every living agent.
-
-    Raises:
-        TeacherError: the teacher returns NaN or infinity.
-    """
-    kept: dict[str, list[Rows]] = {group: [] for group in env.spec.groups}
-    for start in range(0, len(seeds), copies):
-        step = env.reset(seeds[start : start + copies])
-        for _ in range(max_steps):
-            if step.over:
-                break
-            actions = {}
-            for group, seen in step.observations.items():
-                logits = teacher.logits(group, torch.from_numpy(seen))
-                if not logits.isfinite().all():
-                    raise TeacherError(f"the teacher of group {group!r} returns NaN or infinity in {env.spec.name}")
-                mask, alive = step.masks[group], step.alive[group]
-                legal = None if mask is None else torch.from_numpy(mask)
-                actions[group] = choose(group, torch.from_numpy(seen), mask_logits(logits, legal)).numpy()
-                kept[group].append(
-                    Rows(
-                        observations=seen[alive],
-                        logits=logits.numpy()[alive],
-                        masks=None if mask is None else mask[alive],
-                    )
-                )
-            step = env.step(actions)
-    return {group: join_rows(rows) for group, rows in kept.items()}
+_STATE = "state.npy"
 
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """Recorded rows of every group, in a folder of `.npy` files that all processes map into memory."""
+    """Recorded episodes in a folder of `.npy` files that all processes map into memory."""
 
     folder: Path
 
-    def rows(self, group: str) -> Rows:
-        """The decisions of a group, memory-mapped and read-only.
+    def episodes(self, groups: Sequence[str]) -> Episodes:
+        """The episodes as those groups lived them, memory-mapped and read-only.
 
         Raises:
             RunError: a file is missing or damaged.
         """
-        return Rows(
-            observations=self._map(_file(self.folder, group, "observations")),
-            logits=self._map(_file(self.folder, group, "logits")),
-            masks=self._map(masks) if (masks := _file(self.folder, group, "masks")).exists() else None,
+        records = {group: self._record(group) for group in groups}
+        state = self._map(self.folder / _STATE)
+        lengths = {record.alive.shape[:2] for record in records.values()} | {state.shape[:2]}
+        if len(lengths) > 1:
+            raise RunError(f"{self.folder}: its files do not belong together; delete it to record the teacher anew")
+        return Episodes(groups=records, state=state)
+
+    def _record(self, group: str) -> GroupRecord:
+        paths = {field.name: _file(self.folder, group, field.name) for field in fields(GroupRecord)}
+        return GroupRecord(
+            **{name: self._map(path) for name, path in paths.items() if name != "masks" or path.exists()}
         )
 
     def _map(self, path: Path) -> NDArray[Any]:
@@ -117,9 +52,7 @@ class Demonstrations:
         return mapped
 
 
-def keep_demonstrations(
-    root: Path, key: Mapping[str, object], make: Callable[[], Mapping[str, Rows]]
-) -> Demonstrations:
+def keep_demonstrations(root: Path, key: Mapping[str, object], make: Callable[[], Episodes]) -> Demonstrations:
     """The demonstrations that `key` describes: found under `root` by the key's hash, or made and written there.
 
     Raises:
@@ -133,11 +66,11 @@ def keep_demonstrations(
         try:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
-            for group, rows in made.items():
-                np.save(_file(part, group, "observations"), rows.observations)
-                np.save(_file(part, group, "logits"), rows.logits)
-                if rows.masks is not None:
-                    np.save(_file(part, group, "masks"), rows.masks)
+            np.save(part / _STATE, made.state)
+            for group, record in made.groups.items():
+                for field in fields(record):
+                    if (array := getattr(record, field.name)) is not None:
+                        np.save(_file(part, group, field.name), array)
             part.replace(folder)
         except OSError as error:
             shutil.rmtree(part, ignore_errors=True)

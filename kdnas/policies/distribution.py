@@ -1,0 +1,80 @@
+"""Action distributions, as pure functions of the numbers (..., P) that a network says about an `ActionSpace`.
+
+A *choice* is what is drawn, with the log-probability that training needs; `to_actions` turns it into what the
+environment takes. They differ for `Box` only, whose choices lie before the clipping or squashing: the ratio of two
+policies' densities is the same there, and needs no correction for the map.
+Masked logits are masked by the caller (`mask_logits`), once.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from kdnas.policies.actions import ActionSpace, Box, Discrete
+
+LOG_STD_RANGE = (-5.0, 2.0)
+"""Logarithms of deviations are clipped to this: below, densities overflow; above, actions are noise."""
+
+
+def greedy(space: ActionSpace, outputs: Tensor) -> Tensor:
+    """The most likely action (..., *shape); among equal logits the lowest index, here and in every artifact."""
+    return to_actions(space, mode(space, outputs))
+
+
+def mode(space: ActionSpace, outputs: Tensor) -> Tensor:
+    """The most likely choice (..., *shape); `outputs` may be a student's, or a teacher's parameters."""
+    if isinstance(space, Box):
+        return outputs[..., : space.outputs]
+    if isinstance(space, Discrete):
+        return outputs.argmax(-1)
+    return torch.stack([logits.argmax(-1) for logits in outputs.split(space.counts, -1)], -1)
+
+
+def to_actions(space: ActionSpace, choices: Tensor) -> Tensor:
+    """What the environment takes: choices (..., *shape) themselves, or clipped or squashed to the bounds of a Box."""
+    if not isinstance(space, Box):
+        return choices
+    low, high = (torch.tensor(bound, dtype=choices.dtype, device=choices.device) for bound in (space.low, space.high))
+    if space.squashed:
+        return low + (high - low) * (choices.tanh() + 1) / 2
+    return choices.clamp(low, high)
+
+
+def sample(space: ActionSpace, parameters: Tensor, generator: torch.Generator) -> Tensor:
+    """One choice (..., *shape) from each distribution; discrete ones by the Gumbel-max trick."""
+    if isinstance(space, Box):
+        mean, log_std = _gaussian(parameters)
+        return mean + log_std.exp() * torch.randn(mean.shape, generator=generator, device=mean.device)
+    uniform = torch.rand(parameters.shape, generator=generator, device=parameters.device).clamp_min(1e-20)
+    return mode(space, parameters - (-uniform.log()).log())
+
+
+def log_prob(space: ActionSpace, parameters: Tensor, choices: Tensor) -> Tensor:
+    """Log-probability or log-density (...,) of choices (..., *shape)."""
+    if isinstance(space, Box):
+        mean, log_std = _gaussian(parameters)
+        scaled = (choices - mean) * (-log_std).exp()
+        return (-0.5 * scaled.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+    factors = choices.unsqueeze(-1) if isinstance(space, Discrete) else choices
+    return torch.cat(
+        [
+            logits.log_softmax(-1).gather(-1, factors[..., index : index + 1])
+            for index, logits in enumerate(parameters.split(space.counts, -1))
+        ],
+        -1,
+    ).sum(-1)
+
+
+def entropy(space: ActionSpace, parameters: Tensor) -> Tensor:
+    """Entropy (...,) in nats; of a Box before it is clipped or squashed."""
+    if isinstance(space, Box):
+        return (_gaussian(parameters)[1] + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+    log_probs = [logits.log_softmax(-1) for logits in parameters.split(space.counts, -1)]
+    return -sum(((each.exp() * each).sum(-1) for each in log_probs), start=torch.zeros(()))
+
+
+def _gaussian(parameters: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and clipped logarithm of the deviation, each (..., D)."""
+    mean, log_std = parameters.chunk(2, -1)
+    return mean, log_std.clamp(*LOG_STD_RANGE)

@@ -1,0 +1,76 @@
+"""The card of a student folder: `student.json` for people."""
+
+from typing import Any
+
+from kdnas.spaces.spec import StudentSpec
+from kdnas.students.card import StudentCard
+from kdnas.units import format_quantity
+
+
+def render_card(card: StudentCard) -> str:
+    """A Markdown page on what the team is, what it keeps, what it costs, and how to use it."""
+    cost, teacher = card.cost, card.cost["teacher"]
+    retention, returned = card.score["retention"], card.score["return"]
+    lines = [
+        f"# Student team of {card.environment}, trial {card.trial}",
+        "",
+        f"Retention {_percent(retention)} of the teacher's return above random play "
+        f"(95 % interval {_percent(retention['low'])} to {_percent(retention['high'])}, "
+        f"{retention['episodes']} episodes on {card.score['seeds']} seeds); return {returned['mean']:.3f} "
+        f"[{returned['low']:.3f}, {returned['high']:.3f}], mean over agents.",
+        "",
+        "| team sum, one decision each | student | teacher | times fewer |",
+        "|---|---|---|---|",
+        _row("FLOPs", cost["flops"], teacher["flops"], "count"),
+        _row("MACs", cost["macs"], teacher["macs"], "count"),
+        _row("parameters", cost["params"], teacher["params"], "count"),
+        _row("memory", cost["memory_bytes"], teacher["memory_bytes"], "memory"),
+        _row("latency p95 (sum of agents)", cost["latency_s"]["p95"], teacher["latency_s"]["p95"], "time"),
+        "",
+        "Memory is the packed weights at their bit-width, biases, scales and activations; a file that stores fewer "
+        "than 8 bits in bytes is larger. Latency was measured where the search ran.",
+        "",
+        "| group | agents | student | observations | actions |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {group} | {', '.join(entry.agents)} | {StudentSpec.from_json(entry.spec)} | "
+            f"{entry.spaces.observation_size} | {entry.spaces.actions.space.outputs} |"
+            for group, entry in card.groups.items()
+        ),
+        "",
+        *(
+            f"`{', '.join(artifact.files)}` chooses the same action as the students on {artifact.agreed_rows:,} of "
+            f"{artifact.checked_rows:,} recorded observations (largest difference of a logit {artifact.max_error:.2g}; "
+            "ties go to the lowest index)."
+            for artifact in card.artifacts
+        ),
+        "",
+        "```python",
+        "import kdnas",
+        "",
+        'team = kdnas.load_student("path/of/this/folder")',
+        f"team.act({{{_example(card)}}})",
+        "```",
+        "",
+        f"Made by kdnas {card.kdnas_version}. Weights SHA-256 `{card.hashes.weights}`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _percent(value: Any) -> str:
+    return f"{100 * float(value['mean'] if isinstance(value, dict) else value):.1f} %"
+
+
+def _row(name: str, student: float, teacher: float, dimension: Any) -> str:
+    both = (student, teacher)
+    shown = [f"{value:,}" if dimension == "count" else format_quantity(value, dimension) for value in both]
+    return f"| {name} | {' | '.join(shown)} | {teacher / student:.1f} |" if student else f"| {name} | - | - | - |"
+
+
+def _example(card: StudentCard) -> str:
+    return ", ".join(
+        f'"{agent}": [0.0] * {entry.spaces.observation_size}'
+        for entry in card.groups.values()
+        for agent in entry.agents
+    )

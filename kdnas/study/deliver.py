@@ -29,12 +29,12 @@ CHECKED_ROWS = 2000
 
 
 def recorded_rows(setup: Setup, demonstrations: Demonstrations) -> dict[str, Floats]:
-    """Group -> `CHECKED_ROWS` demonstrated observations, spread over all episodes."""
+    """Group -> `CHECKED_ROWS` demonstrated views, spread over all episodes."""
     rows = {}
-    for group in setup.spec.groups:
-        observations = demonstrations.rows(group).observations
-        picks = np.linspace(0, len(observations) - 1, min(CHECKED_ROWS, len(observations))).astype(np.int64)
-        rows[group] = np.ascontiguousarray(observations[picks])
+    for group, record in demonstrations.episodes(list(setup.spec.groups)).groups.items():
+        views = record.rows.views
+        picks = np.linspace(0, len(views) - 1, min(CHECKED_ROWS, len(views))).astype(np.int64)
+        rows[group] = np.ascontiguousarray(views[picks])
     return rows
 
 

@@ -1,10 +1,10 @@
-"""The plain multi-layer perceptron of teachers: actors and critics."""
+"""The networks of teachers: a plain multi-layer perceptron for actors and critics, and Gaussian actors."""
 
 from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import skip_init  # leaves the global generator alone
 
 
@@ -26,3 +26,19 @@ def make_mlp(
         nn.init.zeros_(linear.bias)
         layers += [linear] if last else [linear, nn.ReLU()]
     return nn.Sequential(*layers)
+
+
+class GaussianActor(nn.Module):
+    """Means from a network (rows, O) -> (rows, D), and one learned deviation a dimension whatever is observed.
+
+    Returns means and logarithms of deviations side by side, (rows, 2 D).
+    """
+
+    def __init__(self, mean: nn.Sequential, dimensions: int, log_std: float = -0.5) -> None:
+        super().__init__()
+        self.mean = mean
+        self.log_std = nn.Parameter(torch.full((dimensions,), log_std))
+
+    def forward(self, observations: Tensor) -> Tensor:
+        mean: Tensor = self.mean(observations)
+        return torch.cat([mean, self.log_std.expand_as(mean)], -1)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from kdnas.envs.batched import BatchedEnv, BatchedStep
 from kdnas.envs.copies import Copies
 from kdnas.envs.spec import AgentSpec
-from kdnas.policies.arrays import Ints
+from kdnas.policies.arrays import Actions
 from kdnas.testing.contract import contract, no_global_draws
 
 SEEDS = (7, 11, 5)
@@ -68,12 +68,12 @@ def _check_spaces(first: BatchedEnv, second: BatchedEnv) -> None:
     assert ours == theirs, f"made twice with the same arguments, it has {ours} and then {theirs}"
 
 
-def _play(env: BatchedEnv, max_steps: int) -> tuple[list[dict[str, Ints]], list[BatchedStep]]:
+def _play(env: BatchedEnv, max_steps: int) -> tuple[list[dict[str, Actions]], list[BatchedStep]]:
     """Actions and what they led to; `shown` is one longer."""
     generator = np.random.default_rng(0)
     shown = [env.reset(SEEDS)]
     _check_step(env, shown[0], None, 0)
-    actions: list[dict[str, Ints]] = []
+    actions: list[dict[str, Actions]] = []
     after_the_end = 0
     while len(actions) < max_steps and after_the_end < STEPS_AFTER_THE_END:
         after_the_end += not any(rows.any() for rows in shown[-1].alive.values())
@@ -127,7 +127,7 @@ def _check_array(what: str, array: Any, kind: type[np.generic], *features: int) 
 
 
 def _check_replay(
-    env: BatchedEnv, actions: Sequence[Mapping[str, Ints]], shown: Sequence[BatchedStep], order: list[int]
+    env: BatchedEnv, actions: Sequence[Mapping[str, Actions]], shown: Sequence[BatchedStep], order: list[int]
 ) -> None:
     """Play the episodes `order` of the first batch alone, with the actions that they had there."""
     seeds = [SEEDS[index] for index in order]

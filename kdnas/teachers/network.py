@@ -21,7 +21,7 @@ def make_mlp(
     layers: list[nn.Module] = []
     for index, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         last = index == len(hidden)
-        linear = skip_init(nn.Linear, fan_in, fan_out)
+        linear = skip_init(nn.Linear, fan_in, fan_out)  # type: ignore[no-untyped-call]
         nn.init.orthogonal_(linear.weight, last_gain if last else 2**0.5, generator=generator)
         nn.init.zeros_(linear.bias)
         layers += [linear] if last else [linear, nn.ReLU()]

@@ -66,9 +66,7 @@ def make_lessons(
         _group_columns(episodes.groups[group], {name: arrays[group] for name, arrays in (extras or {}).items()})
         for group in pool.groups
     ]
-    return Lessons(
-        **{name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in parts[0]}
-    )
+    return Lessons(**{name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in parts[0]})
 
 
 def others_of(episodes: Episodes, groups: Sequence[str]) -> dict[str, NDArray[np.float32]]:

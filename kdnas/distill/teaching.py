@@ -38,5 +38,5 @@ def answer(
         return student(lessons.views), lessons, None
     length = recipe.sequence_steps
     windows = memory.windows(max(rows // length, 1), length, recipe.burn_in_steps)
-    outputs = student(windows.lessons.views.unflatten(0, (-1, length)))
+    outputs = student(windows.lessons.views.reshape(-1, length, student.spaces.observation_size))
     return outputs.flatten(0, 1), windows.lessons, windows.counted.flatten().to(torch.float32)

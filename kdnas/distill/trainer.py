@@ -84,10 +84,10 @@ def train(
 
 def play_on_policy(student: Student, room: Classroom, memory: LessonMemory, generator: torch.Generator) -> None:
     """Let the student play among teachers, and remember what the teacher says to each state it meets."""
-    episodes = room.recipe.on_policy_episodes
+    count = room.recipe.on_policy_episodes
     student.eval()
     # Of the demonstrations' kind, so that no student is trained on an episode that it is scored on.
-    seeds = SeedSets(int(torch.randint(2**31 - 1, (), generator=generator))).demonstrations(episodes)
+    seeds = SeedSets(int(torch.randint(2**31 - 1, (), generator=generator))).demonstrations(count)
     choose = student_among_teachers(room.pool, student, room.env.spec, room.copies, generator)
     episodes = record(room.env, room.teacher, choose, seeds, copies=room.copies, max_steps=room.max_steps)
     memory.add(make_lessons(episodes, room.pool))

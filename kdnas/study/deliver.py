@@ -14,7 +14,8 @@ from kdnas.distill.bank import StudentBank
 from kdnas.errors import RunError
 from kdnas.export.exporter import Artifact
 from kdnas.policies.arrays import Floats
-from kdnas.students.bundle import ArtifactCard, Hashes, StudentCard, group_cards, save_weights, write_card
+from kdnas.students.bundle import group_cards, save_weights, write_card
+from kdnas.students.card import ArtifactCard, Hashes, StudentCard
 from kdnas.students.card_page import render_card
 from kdnas.study.front import Member
 from kdnas.study.run_folder import RunFolder

@@ -15,6 +15,7 @@ from kdnas.errors import RunError
 from kdnas.teachers.episodes import Episodes, GroupRecord
 
 _STATE = "state.npy"
+_OPTIONAL = ("masks", "limited_views")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Demonstrations:
     def _record(self, group: str) -> GroupRecord:
         paths = {field.name: _file(self.folder, group, field.name) for field in fields(GroupRecord)}
         return GroupRecord(
-            **{name: self._map(path) for name, path in paths.items() if name != "masks" or path.exists()}
+            **{name: self._map(path) for name, path in paths.items() if name not in _OPTIONAL or path.exists()}
         )
 
     def _map(self, path: Path) -> NDArray[Any]:

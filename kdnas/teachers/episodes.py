@@ -27,8 +27,8 @@ Chooser = Callable[[Scene, Mapping[str, Tensor]], Mapping[str, Actions]]
 class GroupRecord:
     """One group's part of E episodes; steps after an agent has left hold zeros and are not `alive`."""
 
-    views: Floats
-    """(E, T, A, V): what students see."""
+    observations: Floats
+    """(E, T, A, O): what teachers see."""
     parameters: Floats
     """(E, T, A, P): what the teacher says to it, masked actions left in."""
     alive: Bools
@@ -37,6 +37,13 @@ class GroupRecord:
     """(E, T, A): of the step that the action led to."""
     masks: Bools | None = None
     """(E, T, A, N) legal actions."""
+    limited_views: Floats | None = None
+    """(E, T, A, V): what students see, where it is not what teachers see."""
+
+    @property
+    def views(self) -> Floats:
+        """(E, T, A, V): what students see."""
+        return self.observations if self.limited_views is None else self.limited_views
 
     @property
     def rows(self) -> "Rows":
@@ -117,10 +124,13 @@ def record(
     return Episodes(groups=groups, state=join([chunk.state for chunk in chunks]))
 
 
+_KEPT = tuple(each.name for each in fields(GroupRecord))
+
+
 def _record_together(env: TeamEnv, teacher: Teacher, choose: Chooser, seeds: Sequence[int], max_steps: int) -> Episodes:
     """One batch of episodes."""
     kept: dict[str, dict[str, list[NDArray[Any]]]] = {
-        group: {name: [] for name in ("views", "parameters", "alive", "rewards", "masks")} for group in env.spec.groups
+        group: {name: [] for name in _KEPT} for group in env.spec.groups
     }
     states: list[Floats] = []
     step = env.reset(seeds)
@@ -132,7 +142,9 @@ def _record_together(env: TeamEnv, teacher: Teacher, choose: Chooser, seeds: Seq
             mask = step.masks[group]
             masked[group] = mask_logits(parameters, None if mask is None else torch.from_numpy(mask))
             own = kept[group]
-            own["views"].append(step.views[group])
+            own["observations"].append(step.observations[group])
+            if step.views[group] is not step.observations[group]:
+                own["limited_views"].append(step.views[group])
             own["parameters"].append(parameters.numpy())
             own["alive"].append(step.alive[group])
             if mask is not None:

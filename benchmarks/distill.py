@@ -1,0 +1,288 @@
+"""The inner loop, part by part: what each loss term, inheriting by pruning, on-policy data and polish are worth.
+
+    python benchmarks/distill.py                      all rows that are missing, on every core (hours)
+    python benchmarks/distill.py --only headline      one block of them; see BLOCKS
+    python benchmarks/distill.py --list               what is there and what is missing
+
+Adds row by row to benchmarks/results/distill.json and goes on where it stopped. Each student is trained alone on one
+core, from an ancestor (64x64, one for each environment and seed) that all variants share and whose time is not counted.
+
+`episodes` of `validation` rows are of the batched twin, on seeds that variants may be chosen by; those of `final` rows
+are of the real mpe2, on the study's final seeds, and nothing is ever chosen by them.
+"""
+
+import argparse
+import json
+import multiprocessing
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+sys.path.insert(0, str(Path(__file__).parent))
+from check_docs import ROOT, write_tables
+
+from kdnas.config.study import DistillTable
+from kdnas.distill import Classroom, Lessons, StudentBank, make_student
+from kdnas.distill.recipe import lineage
+from kdnas.distill.trainer import needed_lessons
+from kdnas.envs.rollouts import play
+from kdnas.policies.team_policy import RandomPolicy, TeamPolicy
+from kdnas.profiling.flops import count_macs
+from kdnas.spaces.space import parse_bits
+from kdnas.spaces.spec import StudentSpec
+from kdnas.students.family import load_family
+from kdnas.students.student import Student, Team
+from kdnas.study.setup import Setup, open_study, read_study
+from kdnas.study.tasks import record_demonstrations
+
+RESULTS = ROOT / "benchmarks/results/distill.json"
+CACHE = ROOT / "runs/distill"
+"""Ancestors, demonstrations and references, made once; may be deleted."""
+
+SEEDS = range(5)
+ENVIRONMENTS = {"simple_spread": "spread", "simple_speaker_listener": "speaker_listener"}
+"""Name in the results -> study."""
+VALIDATION_EPISODES, FINAL_EPISODES = 1024, 500
+
+LONG = {"recovery_steps": 40_000, "on_policy_rounds": 20}
+"""What fits into 60 seconds on one core."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One row."""
+
+    env: str
+    student: str
+    bits: str
+    variant: str
+    seed: int
+    seeds: str = "validation"
+    inherited: bool = True
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """What differs from the study's recipe."""
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        return (self.env, self.student, self.bits, self.variant, self.seed, self.seeds)
+
+
+TERMS: dict[str, dict[str, Any]] = {
+    "behaviour cloning": {"loss": {"kl": 0.0, "cross_entropy": 1.0}},
+    "KL": {},
+    "KL + cross-entropy": {"loss": {"cross_entropy": 0.5}},
+    "KL + relation": {"loss": {"relation": 0.5}},
+    "KL + role": {"loss": {"role": 0.1}},
+    "KL + advantages": {"loss": {"advantage_beta": 1.0}},
+    "KL + thresholds": {"adaptive": {"quantile": 0.25}},
+    "all": {
+        "loss": {"cross_entropy": 0.5, "relation": 0.5, "role": 0.1, "advantage_beta": 1.0},
+        "adaptive": {"quantile": 0.25},
+    },
+}
+"""Variant -> what it changes of the recipe."""
+
+
+
+def blocks() -> dict[str, list[Job]]:
+    """Block -> its rows."""
+    found: dict[str, list[Job]] = {"headline": [], "terms": [], "ways": [], "bits": []}
+    for seed in SEEDS:
+        for student in ("24x24", "16x16"):
+            found["headline"].append(
+                Job(env="simple_spread", student=student, bits="float", variant="one recovery of 60 s", seed=seed,
+                    seeds="final", recipe=LONG)
+            )  # fmt: skip
+        for env in ENVIRONMENTS:
+            one = Job(env=env, student="16x16", bits="float", variant="", seed=seed)
+            found["terms"] += [replace(one, variant=name, recipe=recipe) for name, recipe in TERMS.items()]
+            found["ways"] += [
+                replace(one, variant="KL, from scratch", inherited=False),
+                replace(one, variant="KL, from scratch, without DAgger", inherited=False, recipe={"on_policy_rounds": 0}),
+                replace(one, variant="KL, without DAgger", recipe={"on_policy_rounds": 0}),
+            ]
+            found["bits"] += [replace(one, variant="KL", bits=bits) for bits in ("w8a8i8", "w4a8i8")]
+        found["bits"] += [
+            Job(env="simple_spread", student="24x24", bits=bits, variant="one recovery of 60 s", seed=seed,
+                seeds="final", recipe=LONG)
+            for bits in ("w8a8i8", "w4a8i8")
+        ]  # fmt: skip
+    return found
+
+
+class Bench:
+    """One environment, opened in one process."""
+
+    def __init__(self, env: str) -> None:
+        self.setup: Setup = open_study(read_study(ENVIRONMENTS[env]))
+        self.folder = CACHE / env
+        with FileLock(self._lock("demonstrations")):
+            self.demonstrations = record_demonstrations(self.setup, self.folder)
+        self._real = None
+
+    def run(self, job: Job) -> dict[str, Any]:
+        """Train what a job asks for, and score it."""
+        table = self.setup.config.distill
+        recipe = DistillTable(**_merged(table.model_dump(), job.recipe))
+        students, seconds = {}, 0.0
+        for name in dict.fromkeys(pool.name for pool in self.setup.pools.values()):
+            students[name], took = self._train(name, job, recipe)
+            seconds += took
+        team = {group: students[pool.name] for group, pool in self.setup.pools.items()}
+        macs = sum(
+            count_macs(load_family("mlp").build(student.spec.floating, student.spaces, torch.Generator()), student.probe())
+            * len(self.setup.spec.groups[group])
+            for group, student in team.items()
+        )
+        retention = self._retention(Team(self.setup.spec, team), job.seeds)
+        row = {name: getattr(job, name) for name in ("env", "student", "bits", "variant", "seed", "seeds")}
+        episodes = FINAL_EPISODES if job.seeds == "final" else VALIDATION_EPISODES
+        return row | {"macs": macs, "episodes": episodes, "retention": retention, "seconds": round(seconds, 2)}
+
+    def _train(self, name: str, job: Job, recipe: DistillTable) -> tuple[Student, float]:
+        """A student of one pool, and the seconds that it took after its ancestor."""
+        setup, pool = self.setup, self.setup.pools[name]
+        hidden = tuple(map(int, job.student.split("x")))
+        base = (64,) * len(hidden) if job.inherited else hidden
+        spec = StudentSpec(family="mlp", base=base, hidden=hidden, bits=parse_bits(job.bits))
+        bank = StudentBank(folder=self.folder / "bank", environment=job.env, recipe=setup.config.distill, seed=job.seed)
+        own: Student | None = None
+        seconds = 0.0
+        for number, step in enumerate(lineage(spec)):
+            shared = job.inherited and step == spec.dense
+            if shared:
+                with FileLock(self._lock(f"ancestor-{name}-{job.seed}")):
+                    if not bank.has(pool, step):
+                        bank.store(pool, self._make(step, None, name, setup.config.distill, job.seed * 100)[0])
+                own = bank.load(pool, step)
+                continue
+            # From scratch, the steps of a recovery are those of the ancestor, so that all variants have the same.
+            own_recipe = recipe if job.inherited else recipe.model_copy(update={"ancestor_steps": recipe.recovery_steps})
+            own, took = self._make(step, own, name, own_recipe, job.seed * 100 + number)
+            seconds += took
+        assert own is not None
+        return own, seconds
+
+    def _make(
+        self, spec: StudentSpec, parent: Student | None, name: str, recipe: DistillTable, seed: int
+    ) -> tuple[Student, float]:
+        setup = self.setup
+        room = Classroom(
+            env=setup.env,
+            teacher=setup.teacher,
+            pool=setup.pools[name],
+            recipe=recipe,
+            copies=setup.config.evaluation.copies,
+            max_steps=setup.config.env.max_steps,
+        )
+        lessons: Lessons = needed_lessons(room, self.demonstrations)
+        started = time.perf_counter()
+        student = make_student(spec, parent, room, lessons, seed=seed)
+        return student, time.perf_counter() - started
+
+    def _retention(self, team: TeamPolicy, kind: str) -> float:
+        """(student - random) / (teacher - random), all on the same episodes."""
+        setup = self.setup
+        real = kind == "final"
+        seeds = setup.seeds.final(FINAL_EPISODES) if real else setup.seeds.validation(VALIDATION_EPISODES)
+        if real and self._real is None:
+            self._real = setup.make_real_env()
+        env = self._real if real and self._real is not None else setup.env
+
+        def mean(policy: TeamPolicy) -> float:
+            copies = 64 if real else 256
+            return float(play(env, policy, seeds, copies=copies, max_steps=setup.config.env.max_steps).mean.mean())
+
+        path = self.folder / f"{kind}.json"
+        with FileLock(self._lock(kind)):
+            if not path.exists():
+                references = {"teacher": mean(setup.teacher), "random": mean(RandomPolicy(setup.spec.actions, seed=0))}
+                path.write_text(json.dumps(references))
+        known = json.loads(path.read_text())
+        return (mean(team) - known["random"]) / (known["teacher"] - known["random"])
+
+    def _lock(self, what: str) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder / f".{what}.lock"
+
+
+def _merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A table with some keys changed, also those of the tables in it."""
+    changed = {
+        key: _merged(table[key], value) if isinstance(value, Mapping) else value for key, value in changes.items()
+    }
+    return {**table, **changed}
+
+
+_OPEN: dict[str, Bench] = {}
+
+
+def run_job(job: Job) -> dict[str, Any]:
+    """In a worker: open the environment once, run a job."""
+    torch.set_num_threads(1)
+    if job.env not in _OPEN:
+        _OPEN[job.env] = Bench(job.env)
+    return _OPEN[job.env].run(job)
+
+
+def read_rows() -> list[dict[str, Any]]:
+    """The rows that are there."""
+    return json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.exists() else []
+
+
+def write_rows(rows: list[dict[str, Any]]) -> None:
+    """Write all rows, whole or not at all."""
+    part = RESULTS.with_suffix(".part")
+    lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
+    part.write_text(f'{{"command": "python benchmarks/distill.py", "rows": [\n{lines}\n]}}\n', encoding="utf-8")
+    part.replace(RESULTS)
+
+
+def missing(wanted: list[Job]) -> Iterator[Job]:
+    """Jobs without a row."""
+    there = {tuple(row[name] for name in ("env", "student", "bits", "variant", "seed", "seeds")) for row in read_rows()}
+    yield from (job for job in wanted if job.key not in there)
+
+
+def main() -> None:
+    """Run what is missing."""
+    found = blocks()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=list(found), action="append", help="blocks to run; all of them unless given")
+    parser.add_argument("--workers", type=int, default=multiprocessing.cpu_count())
+    parser.add_argument("--list", action="store_true", help="say what is missing, and run nothing")
+    arguments = parser.parse_args()
+    jobs = list(missing([job for name in arguments.only or found for job in found[name]]))
+    print(f"{len(read_rows())} rows are there, {len(jobs)} are missing", flush=True)
+    if arguments.list:
+        for job in jobs:
+            print(json.dumps(asdict(job)))
+        return
+    with multiprocessing.get_context("spawn").Pool(arguments.workers, maxtasksperchild=50) as pool:
+        for row in pool.imap_unordered(run_job, jobs):
+            write_rows([*read_rows(), row])
+            print(json.dumps(row), flush=True)
+    write_tables()
+
+
+def interval(values: list[float]) -> tuple[float, float, float]:
+    """Mean and 95 % interval of a few runs, by Student's t."""
+    count = len(values)
+    mean = float(np.mean(values))
+    if count < 2:
+        return mean, float("nan"), float("nan")
+    # 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom.
+    quantile = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)[min(count, 10) - 2]
+    half = quantile * float(np.std(values, ddof=1)) / count**0.5
+    return mean, mean - half, mean + half
+
+
+if __name__ == "__main__":
+    main()

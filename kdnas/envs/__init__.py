@@ -2,6 +2,7 @@
 
 from kdnas.envs.batched import BatchedEnv, BatchedStep
 from kdnas.envs.copies import Copies
+from kdnas.envs.entities import Entities, EntitySet
 from kdnas.envs.make import check_twin, choose_processes, make_env, make_twin
 from kdnas.envs.rollouts import Returns, play
 from kdnas.envs.spec import AgentSpec, EnvSpec, make_groups
@@ -12,6 +13,8 @@ __all__ = [
     "BatchedEnv",
     "BatchedStep",
     "Copies",
+    "Entities",
+    "EntitySet",
     "EnvSpec",
     "Returns",
     "TeamEnv",

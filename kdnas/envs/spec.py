@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from kdnas.envs.entities import Entities
 from kdnas.errors import ConfigError, name_nearest
 from kdnas.policies.actions import ActionSpace
 
@@ -17,6 +18,12 @@ class AgentSpec:
     observation_size: int
     actions: ActionSpace
     masked: bool = False
+    entities: Entities | None = None
+    """What the features speak of, where the environment says so: families without an order of entities read it."""
+
+    def __post_init__(self) -> None:
+        if self.entities is not None:
+            self.entities.check_fits(self.observation_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +52,10 @@ class EnvSpec:
     def student_spec(self, group: str) -> AgentSpec:
         """The spaces of a group's students: as the environment's, with the features that their view leaves."""
         spaces = self.group_spec(group)
-        return replace(spaces, observation_size=self.view_sizes.get(group, spaces.observation_size))
+        if group not in self.view_sizes:
+            return spaces
+        # The declaration counts the features of the whole observation, and not those of a view.
+        return replace(spaces, observation_size=self.view_sizes[group], entities=None)
 
     @property
     def actions(self) -> dict[str, ActionSpace]:

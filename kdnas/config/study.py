@@ -89,11 +89,11 @@ class EntitySetTable(Strict):
     For example `[0, 1]`; `nearest` and `radius` need it."""
 
 
-class EntitiesTable(BaseModel):
+class EntitiesTable(Strict):
     """`[observe.GROUP.entities]`: whose the features are. Features that are named nowhere are not seen."""
 
     # Every key but `own` is a set by name.
-    model_config = ConfigDict(frozen=True, extra="allow", strict=False)
+    model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, EntitySetTable]
 
     own: Features | None = None

@@ -7,6 +7,7 @@ from kdnas.envs.make import check_twin, choose_processes, make_env, make_twin
 from kdnas.envs.rollouts import Returns, play
 from kdnas.envs.spec import AgentSpec, EnvSpec, make_groups
 from kdnas.envs.team_env import TeamEnv, TeamStep
+from kdnas.envs.view import SeenSet, View
 
 __all__ = [
     "AgentSpec",
@@ -17,8 +18,10 @@ __all__ = [
     "EntitySet",
     "EnvSpec",
     "Returns",
+    "SeenSet",
     "TeamEnv",
     "TeamStep",
+    "View",
     "check_twin",
     "choose_processes",
     "make_env",

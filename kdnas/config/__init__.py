@@ -3,8 +3,11 @@
 from kdnas.config.shipped import find_space, find_study
 from kdnas.config.study import (
     DistillTable,
+    EntitiesTable,
+    EntitySetTable,
     EnvTable,
     EvaluationTable,
+    ObserveTable,
     SearchTable,
     Strict,
     StudyConfig,
@@ -16,8 +19,11 @@ from kdnas.config.toml import read_toml, validate, validate_json
 
 __all__ = [
     "DistillTable",
+    "EntitiesTable",
+    "EntitySetTable",
     "EnvTable",
     "EvaluationTable",
+    "ObserveTable",
     "SearchTable",
     "Strict",
     "StudyConfig",

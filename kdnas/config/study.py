@@ -3,9 +3,10 @@
 Every field has its meaning under it; a key that is not here is refused with the nearest one that is.
 """
 
+import re
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 # Numbers are strict: pydantic would read `true` as 1 and "no" as false.
 Share = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
@@ -14,6 +15,36 @@ CountOrZero = Annotated[int, Field(ge=0, strict=True)]
 Positive = Annotated[float, Field(gt=0.0, strict=True)]
 NonNegative = Annotated[float, Field(ge=0.0, strict=True)]
 Switch = Annotated[bool, Field(strict=True)]
+
+MAX_FEATURES = 1 << 16
+"""Features of an observation are counted from 0 to below this."""
+
+_RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
+
+
+def _read_features(given: Any) -> Any:
+    """`["0-3", 7]` or `"0-3"` -> (0, 1, 2, 3, 7); what is neither index nor range is left for pydantic to refuse."""
+    if isinstance(given, str):
+        given = [given]
+    if not isinstance(given, list | tuple):
+        return given
+    features: list[Any] = []
+    for item in given:
+        ends = _RANGE.fullmatch(item) if isinstance(item, str) else None
+        if ends is None:
+            if isinstance(item, str):
+                raise ValueError(f"write a feature as 7 and a range as '4-5', both ends in it, but got {item!r}")
+            features.append(item)
+            continue
+        first, last = int(ends[1]), int(ends[2])
+        if not first <= last < MAX_FEATURES:
+            raise ValueError(f"a range goes up, and ends below {MAX_FEATURES}, but got {item!r}")
+        features.extend(range(first, last + 1))
+    return tuple(features)
+
+
+Features = Annotated[tuple[CountOrZero, ...], Field(min_length=1), BeforeValidator(_read_features)]
+"""Features of an observation, counted from 0: indices and ranges, for example `["0-3", 7]`."""
 
 
 class Strict(BaseModel):
@@ -38,11 +69,69 @@ class EnvTable(Strict):
     """Who shares a network: `per-agent`, `by-kind` (equal spaces), or a table group -> agents."""
     max_steps: Count = 1000
     """An episode is cut after so many steps."""
+    squash: Switch = False
+    """Continuous actions are tanh of what the network says, scaled to the bounds, instead of clipped to them."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.name is None) == (self.factory is None):
             raise ValueError("give either name (a built-in or plugin environment) or factory (module:function)")
+        return self
+
+
+class EntitySetTable(Strict):
+    """`[observe.GROUP.entities.SET]`: things of one kind that the agents see, for example the landmarks."""
+
+    members: Annotated[tuple[Features, ...], Field(min_length=1)]
+    """The features of each of them, equally many and in the same order, for example `["4-5", "6-7"]`."""
+    position: Features | None = None
+    """Which features of a member, counted from 0, are its position relative to the agent: its length is the distance.
+    For example `[0, 1]`; `nearest` and `radius` need it."""
+
+
+class EntitiesTable(Strict):
+    """`[observe.GROUP.entities]`: whose the features are. Features that are named nowhere are not seen."""
+
+    # Every key but `own` is a set by name.
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, EntitySetTable]
+
+    own: Features | None = None
+    """Features of the agent itself."""
+
+    @property
+    def sets(self) -> dict[str, EntitySetTable]:
+        """Name -> set, in the order of the file."""
+        return dict(self.__pydantic_extra__)
+
+
+class ObserveTable(Strict):
+    """`[observe.GROUP]`: what the students of a group see of what the environment shows; its teacher sees all of it.
+
+    `[observe.default]` is for groups without a table of their own. Features are counted in the environment's
+    observation. A view holds the features in the environment's order; with entities, the agent's own first, and then
+    set by set and member by member.
+    """
+
+    keep: Features | None = None
+    """Only these features are seen."""
+    drop: Features | None = None
+    """Or all but these."""
+    entities: EntitiesTable | None = None
+    """Whose the features are; without it the environment's own declaration counts, where it has one."""
+    nearest: dict[str, Count] = {}
+    """Set -> k: only its k nearest members are seen, the nearest first; of equally near ones the first declared."""
+    radius: Positive | dict[str, Positive] | None = None
+    """How far the agents see, in the environment's units: for all sets, or set -> radius. Of a member farther away
+    zeros are seen; a flag behind each member's features, 1 if it is seen and 0 if not, tells "nothing" from "here"."""
+    noise: NonNegative = 0.0
+    """Standard deviation of the Gaussian noise on every feature that is seen, flags excepted. Who is near and within
+    sight is decided without it. It derives from the episode's seed."""
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> Self:
+        if self.keep is not None and self.drop is not None:
+            raise ValueError("give either keep (the features that are seen) or drop (those that are not)")
         return self
 
 
@@ -176,6 +265,8 @@ class StudyConfig(Strict):
     budget: tuple[str, ...] = ()
     """Constraints, for example `latency<2ms`; `--budget` replaces them."""
     env: EnvTable
+    observe: dict[str, ObserveTable] = {}
+    """Group -> what its students see, where that is less than what the environment shows."""
     teacher: TeacherTable
     distill: DistillTable = DistillTable()
     evaluation: EvaluationTable = EvaluationTable()

@@ -156,7 +156,9 @@ def _name(annotation: Any) -> str:
 def _inside(annotation: Any, part: str | int) -> Any:
     fields = getattr(annotation, "model_fields", None)
     if fields is not None:
-        return fields[part].annotation if part in fields else None
+        # Tables whose keys are names of the user's choice say what stands under them.
+        others = annotation.__annotations__.get("__pydantic_extra__")
+        return fields[part].annotation if part in fields else get_args(others)[1] if others else None
     if get_origin(annotation) is dict:
         return get_args(annotation)[1]
     return get_args(annotation)[0] if get_origin(annotation) in (list, tuple) else None

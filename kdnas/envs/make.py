@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from kdnas import plugins
-from kdnas.config.study import EnvTable
+from kdnas.config.study import EnvTable, ObserveTable
 from kdnas.envs.batched import BatchedEnv
 from kdnas.envs.blame import blame
 from kdnas.envs.copies import Copies
+from kdnas.envs.observe import make_views
 from kdnas.envs.processes import Processes
 from kdnas.envs.spec import AgentSpec, make_groups
 from kdnas.envs.team_env import TeamEnv, TeamStep
@@ -69,14 +70,17 @@ class EnvMaker:
                 raise plugins.explain_import(where, error) from error
 
 
-def make_env(table: EnvTable, folder: Path | None, *, processes: int = 1) -> TeamEnv:
+def make_env(
+    table: EnvTable, folder: Path | None, *, observe: Mapping[str, ObserveTable] | None = None, processes: int = 1
+) -> TeamEnv:
     """The real environment of a study; relative modules are looked up in `folder`.
 
     An environment that steps in batches is used as it is; a PettingZoo one is copied, in this process or in several.
+    `observe` limits what students see, group by group.
 
     Raises:
         PluginError, EnvError: it cannot be found or made (see `EnvMaker`, `Copies`).
-        ConfigError: `env.groups` does not fit its agents.
+        ConfigError: `env.groups`, `env.squash` or `observe` does not fit its agents.
     """
     maker = _real_maker(table, folder)
     made = maker()
@@ -88,15 +92,18 @@ def make_env(table: EnvTable, folder: Path | None, *, processes: int = 1) -> Tea
         batched = Processes(maker.reference, maker, processes=processes)
     else:
         batched = Copies(maker.reference, maker, first=made)
-    return _team_env(batched, table)
+    return _team_env(batched, table, observe)
 
 
-def make_twin(table: EnvTable, folder: Path | None) -> TeamEnv | None:
+def make_twin(
+    table: EnvTable, folder: Path | None, *, observe: Mapping[str, ObserveTable] | None = None
+) -> TeamEnv | None:
     """The batched environment that `table.twin` names, made with the same kwargs, or None where none is named.
 
     Raises:
         PluginError, EnvError: it cannot be found or made, does not step in batches, or has other agents than the
             real environment. Whether it plays the same episodes is for `check_twin` to say.
+        ConfigError: as `make_env`.
     """
     if table.twin is None:
         return None
@@ -105,7 +112,8 @@ def make_twin(table: EnvTable, folder: Path | None) -> TeamEnv | None:
     if not _steps_in_batches(made):
         raise EnvError(f"{where} does not step in batches: it needs 'agents' (name -> AgentSpec) and 'state_size'")
     twin = _check_batched(table.twin, made)
-    real = make_env(table, folder)
+    # Compared as they are made, before actions are squashed.
+    real = make_env(table.model_copy(update={"squash": False}), folder)
     real.close()
     for ours, theirs in zip_longest(real.spec.agents.items(), twin.agents.items()):
         if ours != theirs:
@@ -114,7 +122,7 @@ def make_twin(table: EnvTable, folder: Path | None) -> TeamEnv | None:
         raise EnvError(
             f"{where} has a state of {twin.state_size} values, {real.spec.name!r} one of {real.spec.state_size}"
         )
-    return _team_env(twin, table)
+    return _team_env(twin, table, observe)
 
 
 def check_twin(real: TeamEnv, twin: TeamEnv, *, seed: int, max_steps: int) -> None:
@@ -161,9 +169,10 @@ def _real_maker(table: EnvTable, folder: Path | None) -> EnvMaker:
     return EnvMaker(reference=reference, plugin=table.name is not None, kwargs=table.kwargs, folder=folder)
 
 
-def _team_env(batched: BatchedEnv, table: EnvTable) -> TeamEnv:
+def _team_env(batched: BatchedEnv, table: EnvTable, observe: Mapping[str, ObserveTable] | None) -> TeamEnv:
     try:
-        return TeamEnv(batched, make_groups(table.groups, batched.agents))
+        groups = make_groups(table.groups, batched.agents)
+        return TeamEnv(batched, groups, make_views(observe or {}, batched.agents, groups), table.squash)
     except KdnasError:
         batched.close()
         raise

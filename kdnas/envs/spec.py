@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from kdnas.envs.entities import Entities
+from kdnas.envs.view import View
 from kdnas.errors import ConfigError, name_nearest
-from kdnas.policies.actions import ActionSpace
+from kdnas.policies.actions import ActionSpace, Box
 
 RESERVED_GROUP = "team"
 """Scope name of budgets that sums over agents; no group may be called so."""
@@ -17,6 +19,12 @@ class AgentSpec:
     observation_size: int
     actions: ActionSpace
     masked: bool = False
+    entities: Entities | None = None
+    """What the features speak of, where the environment says so: families without an order of entities read it."""
+
+    def __post_init__(self) -> None:
+        if self.entities is not None:
+            self.entities.check_fits(self.observation_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +43,8 @@ class EnvSpec:
     """Group -> the agents that share one network; every agent is in exactly one group."""
     state_size: int
     """S: length of the global state that centralised critics read."""
-    view_sizes: Mapping[str, int] = field(default_factory=dict)
-    """Group -> V, the features that its students see, for groups whose view the study limits."""
+    views: Mapping[str, View] = field(default_factory=dict)
+    """Group -> what its students see, for groups whose view the study limits."""
 
     def group_spec(self, group: str) -> AgentSpec:
         """The spaces that all agents of a group have in common."""
@@ -45,7 +53,10 @@ class EnvSpec:
     def student_spec(self, group: str) -> AgentSpec:
         """The spaces of a group's students: as the environment's, with the features that their view leaves."""
         spaces = self.group_spec(group)
-        return replace(spaces, observation_size=self.view_sizes.get(group, spaces.observation_size))
+        if group not in self.views:
+            return spaces
+        # The environment's declaration counts the features of the whole observation, the view's those that are left.
+        return replace(spaces, observation_size=self.views[group].size, entities=self.views[group].entities)
 
     @property
     def actions(self) -> dict[str, ActionSpace]:
@@ -56,6 +67,26 @@ class EnvSpec:
     def seats(self) -> dict[str, int]:
         """Group -> number of agents in it."""
         return {group: len(agents) for group, agents in self.groups.items()}
+
+
+def squash_actions(agents: Mapping[str, AgentSpec]) -> dict[str, AgentSpec]:
+    """The same agents, with continuous actions squashed to their bounds instead of clipped.
+
+    Raises:
+        ConfigError: no agent has continuous actions, or one has no finite bounds.
+    """
+    if not any(isinstance(spaces.actions, Box) for spaces in agents.values()):
+        kinds = sorted({type(spaces.actions).__name__ for spaces in agents.values()})
+        raise ConfigError(
+            f"env.squash = true is for continuous actions (Box), but the agents have {' and '.join(kinds)} ones; "
+            "leave out env.squash"
+        )
+    return {
+        agent: replace(spaces, actions=replace(spaces.actions, squashed=True))
+        if isinstance(spaces.actions, Box)
+        else spaces
+        for agent, spaces in agents.items()
+    }
 
 
 def make_groups(rule: str | Mapping[str, Sequence[str]], agents: Mapping[str, AgentSpec]) -> dict[str, tuple[str, ...]]:

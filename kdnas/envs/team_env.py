@@ -7,8 +7,10 @@ import numpy as np
 
 from kdnas.envs.batched import BatchedEnv, BatchedStep
 from kdnas.envs.blame import blame
-from kdnas.envs.spec import EnvSpec
-from kdnas.policies.arrays import Actions, Floats
+from kdnas.envs.noise import Noise
+from kdnas.envs.spec import EnvSpec, squash_actions
+from kdnas.envs.view import View
+from kdnas.policies.arrays import Actions, Bools, Floats
 from kdnas.policies.scene import Scene
 
 
@@ -26,11 +28,31 @@ class TeamStep(Scene):
 
 
 class TeamEnv:
-    """A batch of B copies of an environment together with its group map."""
+    """A batch of B copies of an environment together with its group map.
 
-    def __init__(self, batched: BatchedEnv, groups: Mapping[str, tuple[str, ...]]) -> None:
-        self.spec = EnvSpec(name=batched.name, agents=batched.agents, groups=groups, state_size=batched.state_size)
+    `views` limit what the students of their groups see; `squash` makes continuous actions squashed ones, which are
+    mapped to the bounds by whoever acts, so that the environment sees no difference.
+
+    Raises:
+        ConfigError: `squash` for an environment whose actions cannot be squashed.
+    """
+
+    def __init__(
+        self,
+        batched: BatchedEnv,
+        groups: Mapping[str, tuple[str, ...]],
+        views: Mapping[str, View] | None = None,
+        squash: bool = False,
+    ) -> None:
+        self.spec = EnvSpec(
+            name=batched.name,
+            agents=squash_actions(batched.agents) if squash else batched.agents,
+            groups=groups,
+            state_size=batched.state_size,
+            views=views or {},
+        )
         self._batched = batched
+        self._noise: dict[str, Noise] = {}
 
     def reset(self, seeds: Sequence[int]) -> TeamStep:
         """Start len(seeds) episodes, one of each seed.
@@ -38,6 +60,11 @@ class TeamEnv:
         Raises:
             EnvError: the environment's own code raised anything.
         """
+        self._noise = {
+            group: Noise(seeds, group, (len(self.spec.groups[group]), view.size))
+            for group, view in self.spec.views.items()
+            if view.noise
+        }
         with blame(f"environment {self.spec.name!r} failed in reset()"):
             return self._grouped(self._batched.reset(seeds), first=True)
 
@@ -61,15 +88,26 @@ class TeamEnv:
     def _grouped(self, step: BatchedStep, *, first: bool) -> TeamStep:
         groups = self.spec.groups
         observations = {g: np.stack([step.observations[a] for a in agents], 1) for g, agents in groups.items()}
+        alive = {g: np.stack([step.alive[a] for a in agents], 1) for g, agents in groups.items()}
         return TeamStep(
             observations=observations,
-            views=observations,
+            views={g: self._view(g, seen, alive[g]) for g, seen in observations.items()},
             masks={
                 g: np.stack([step.masks[a] for a in agents], 1) if self.spec.group_spec(g).masked else None
                 for g, agents in groups.items()
             },
-            alive={g: np.stack([step.alive[a] for a in agents], 1) for g, agents in groups.items()},
+            alive=alive,
             rewards={g: np.stack([step.rewards[a] for a in agents], 1) for g, agents in groups.items()},
             state=step.state,
             first=first,
         )
+
+    def _view(self, group: str, observations: Floats, alive: Bools) -> Floats:
+        """What a group's students see (B, A, V) of its observations (B, A, O); those (B, A) who have left see zeros."""
+        view = self.spec.views.get(group)
+        if view is None:
+            return observations
+        noise = self._noise[group].draw() if group in self._noise else None
+        seen = view(observations, noise)
+        seen[~alive] = 0.0  # flags and noise too
+        return seen

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from kdnas.config.toml import MAX_BYTES, validate_json
 from kdnas.envs.spec import EnvSpec
+from kdnas.envs.view import View
 from kdnas.errors import BundleError, ConfigError
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.card import ActionsCard, GroupCard, NormalisationCard, SpacesCard, StudentCard
@@ -45,13 +47,14 @@ def group_cards(team: Team) -> dict[str, GroupCard]:
     """What `student.json` says of each group."""
     cards = {}
     for group, student in team.students.items():
-        spaces, normalisation = student.spaces, student.normalisation
+        spaces, normalisation, view = student.spaces, student.normalisation, team.spec.views.get(group)
         cards[group] = GroupCard(
             agents=team.spec.groups[group],
             spaces=SpacesCard(
                 observation_size=spaces.observation_size, actions=ActionsCard.of(spaces.actions), masked=spaces.masked
             ),
             spec=student.spec.as_json(),
+            view=view.as_json() if view else None,
             normalisation=NormalisationCard(shift=normalisation.shift, scale=normalisation.scale)
             if normalisation
             else None,
@@ -102,16 +105,36 @@ def load_student(path: str | os.PathLike[str]) -> StudentTeam:
     agents = [agent for entry in card.groups.values() for agent in entry.agents]
     if len(set(agents)) < len(agents):
         raise BundleError(f"{folder / CARD}: an agent is in two groups; copy the folder again")
-    students = {}
+    students, views, spaces = {}, {}, {}
     for group, entry in card.groups.items():
         students[group] = _read_student(folder, group, entry, tensors, specs)
+        seen = entry.spaces.spec
+        if entry.view is not None:
+            views[group] = _read_view(folder, group, entry)
+            # The card has the students' spaces, and an EnvSpec those of the environment.
+            seen = replace(seen, observation_size=views[group].observation_size, entities=None)
+        spaces.update(dict.fromkeys(entry.agents, seen))
     spec = EnvSpec(
         name=card.environment,
-        agents={agent: e.spaces.spec for e in card.groups.values() for agent in e.agents},
+        agents=spaces,
         groups={group: entry.agents for group, entry in card.groups.items()},
         state_size=card.state_size,
+        views=views,
     )
     return StudentTeam(card, Team(spec, students))
+
+
+def _read_view(folder: Path, group: str, entry: GroupCard) -> View:
+    try:
+        view = View.from_json(entry.view or {})
+    except ConfigError as error:
+        raise BundleError(f"{folder}: group {group!r} has no readable view: {error}") from error
+    if view.size != entry.spaces.observation_size:
+        raise BundleError(
+            f"{folder}: {CARD} says that group {group!r} reads {entry.spaces.observation_size} features, but that its "
+            f"view shows {view.size}; copy the folder again"
+        )
+    return view
 
 
 def _read_student(

@@ -73,6 +73,8 @@ class GroupCard(Strict):
     spaces: SpacesCard
     spec: dict[str, Any]
     """As `StudentSpec.as_json` writes it."""
+    view: dict[str, Any] | None = None
+    """What the students see of what the environment shows, as `View.as_json` writes it; null sees all."""
     normalisation: NormalisationCard | None = None
 
 

@@ -65,7 +65,9 @@ def test_every_table_is_strict():
     tables = [thing for thing in vars(module).values() if isinstance(thing, type) and issubclass(thing, BaseModel)]
     for table in tables:
         if table is not BaseModel:
-            assert table.model_config.get("extra") == "forbid", table
+            # A table whose keys are names of the user's choice says what stands under them instead.
+            named = "__pydantic_extra__" in table.__annotations__
+            assert table.model_config.get("extra") == ("allow" if named else "forbid"), table
             assert table.model_config.get("frozen"), table
 
 
@@ -91,3 +93,46 @@ def test_every_table_is_strict():
 )
 def test_values_outside_their_range(tables, sentence):
     assert refusal(**tables).startswith(f"f: {sentence}")
+
+
+def observed(**tables) -> dict:
+    study = validate(LEAST | {"observe": {"default": tables}}, StudyConfig, where="f")
+    assert validate(study.model_dump(), StudyConfig, where="dump") == study
+    return study.observe["default"]
+
+
+def test_features_are_indices_and_ranges():
+    assert observed(keep=["0-3", 7]).keep == (0, 1, 2, 3, 7)
+    assert observed(drop="5-5").drop == (5,)
+    assert observed(drop=[0]).keep is None
+
+
+def test_entities_are_tables_by_name():
+    others = {"members": ["2-3", [4, 5]], "position": [0, 1]}
+    entities = {"own": "0-1", "others": others, "own_kind": {"members": [[6]]}}
+    table = observed(entities=entities, nearest={"others": 1}, radius=2).entities
+    assert table.own == (0, 1)
+    assert list(table.sets) == ["others", "own_kind"]
+    assert table.sets["others"].members == ((2, 3), (4, 5))
+    assert (table.sets["others"].position, table.sets["own_kind"].position) == ((0, 1), None)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"keep": [1], "drop": [2]}, "]: give either keep (the features that are seen) or drop (those that are not)"),
+        ({"keep": ["3-1"]}, "] keep: a range goes up, and ends below 65536, but got '3-1'"),
+        ({"keep": ["0-999999999"]}, "] keep: a range goes up, and ends below 65536, but got '0-999999999'"),
+        ({"keep": ["a"]}, "] keep: write a feature as 7 and a range as '4-5', both ends in it, but got 'a'"),
+        ({"keep": []}, "] keep: must have at least 1 item, not 0"),
+        ({"keep": [True]}, "] keep[0]: must be a whole number, but got True"),
+        ({"noisy": 1.0}, "] noisy: unknown key; did you mean 'noise'? (known: drop, entities, keep,"),
+        ({"radius": "x"}, "] radius: must be a number or must be a table, but got 'x'"),
+        (
+            {"entities": {"others": {"members": ["1-2"], "positoin": [0]}}},
+            ".entities.others] positoin: unknown key; did you mean 'position'? (known: members, position)",
+        ),
+    ],
+)
+def test_an_observe_table_is_strict(table, said):
+    assert refusal(observe={"default": table}).startswith(f"f: [observe.default{said}")

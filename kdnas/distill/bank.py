@@ -38,6 +38,7 @@ class StudentBank:
             "environment": self.environment,
             "teacher": pool.teacher_digest,
             "spaces": repr(pool.spaces),
+            "view": pool.view.as_json() if pool.view else None,
             "spec": spec.as_json(),
             "recipe": self.recipe.model_dump(),
             "seed": self.seed,

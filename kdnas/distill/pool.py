@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from kdnas.envs.spec import AgentSpec, EnvSpec
+from kdnas.envs.view import View
 from kdnas.policies.arrays import Actions
 from kdnas.policies.distribution import greedy
 from kdnas.policies.scene import Scene
@@ -17,7 +18,7 @@ from kdnas.teachers.teacher import Teacher
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Groups with one teacher network and equal student spaces: one set of students serves them all.
+    """Groups with one teacher network, equal spaces and equal views: one set of students serves them all.
 
     Example: simple_spread with `groups = "per-agent"` and a shared actor has three groups and one pool.
     """
@@ -28,16 +29,19 @@ class Pool:
     spaces: AgentSpec
     """Of its students."""
     teacher_digest: str
+    view: View | None = None
+    """What its students see of the observation, where the study limits it."""
 
 
 def make_pools(spec: EnvSpec, teacher: Teacher) -> dict[str, Pool]:
     """Group -> its pool."""
-    members: dict[tuple[str, AgentSpec], list[str]] = {}
+    members: dict[tuple[str, AgentSpec, View | None], list[str]] = {}
     for group in spec.groups:
-        members.setdefault((teacher.digest(group), spec.student_spec(group)), []).append(group)
+        key = (teacher.digest(group), spec.student_spec(group), spec.views.get(group))
+        members.setdefault(key, []).append(group)
     pools: dict[str, Pool] = {}
-    for (digest, spaces), groups in members.items():
-        pool = Pool(name=groups[0], groups=tuple(groups), spaces=spaces, teacher_digest=digest)
+    for (digest, spaces, view), groups in members.items():
+        pool = Pool(name=groups[0], groups=tuple(groups), spaces=spaces, view=view, teacher_digest=digest)
         pools |= dict.fromkeys(groups, pool)
     return pools
 

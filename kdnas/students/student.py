@@ -104,7 +104,7 @@ class Seats:
         outputs, self._hidden = student.step(rows, self._hidden)
         legal = None if mask is None else torch.from_numpy(mask).flatten(0, 1)
         actions = student.spaces.actions
-        return greedy(actions, mask_logits(outputs, legal)).reshape(*views.shape[:2], *actions.shape)
+        return greedy(actions, mask_logits(outputs, legal)).reshape((*views.shape[:2], *actions.shape))
 
 
 class Team:

@@ -74,7 +74,7 @@ class StudentTeam:
         outputs, following = student.step(rows, hidden)
         if following is not None:
             self._hidden[agent] = following
-        chosen = greedy(spaces.actions, mask_logits(outputs, legal)).reshape(*seen.shape[:-1], *spaces.actions.shape)
+        chosen = greedy(spaces.actions, mask_logits(outputs, legal)).reshape((*seen.shape[:-1], *spaces.actions.shape))
         return int(chosen) if chosen.ndim == 0 else chosen.numpy()
 
     def _legal(self, agent: str, mask: ArrayLike, rows: tuple[int, ...], actions: ActionSpace) -> Tensor:

@@ -1,5 +1,6 @@
 """Playing finished students again, in the real environment, on episodes of the caller's choice."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 
 from kdnas.envs.make import choose_processes
 from kdnas.envs.rollouts import play
+from kdnas.envs.spec import EnvSpec
 from kdnas.errors import RunError
 from kdnas.evaluation.score import Score, make_score
 from kdnas.evaluation.seeds import SeedSets
@@ -42,7 +44,7 @@ def evaluate(path: Path, *, episodes: int, seed: int, study: str | None = None) 
     setup = open_study(read_study(study) if study is not None else reopen_study(run))
     teams = {str(folder): load_student(folder).team for folder in folders}
     for name, team in teams.items():
-        if team.spec.groups != setup.spec.groups or team.spec.agents != setup.spec.agents:
+        if _shown(team.spec) != _shown(setup.spec):
             raise RunError(f"{name}: was made for other agents than those of {setup.spec.name} in this study")
     table = setup.config.env
     processes = choose_processes(
@@ -59,6 +61,14 @@ def evaluate(path: Path, *, episodes: int, seed: int, study: str | None = None) 
         return {name: make_score(returns(team), teacher, random) for name, team in teams.items()}
     finally:
         env.close()
+
+
+def _shown(spec: EnvSpec) -> dict[str, object]:
+    """Group -> agents, spaces and view: what must be alike for a team to act in an environment."""
+    return {
+        group: (agents, replace(spec.group_spec(group), entities=None), spec.views.get(group))
+        for group, agents in spec.groups.items()
+    }
 
 
 def random_policy(setup: Setup, seed: int) -> RandomPolicy:

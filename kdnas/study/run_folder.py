@@ -181,7 +181,7 @@ def _own_storage(path: Path) -> str:
 def identify(setup: Setup) -> dict[str, str]:
     """What makes two searches the same one: each key of the study that decides results, and what it leads to."""
     config = setup.config
-    tables = config.model_dump(include={"env", "distill", "evaluation", "target"})
+    tables = config.model_dump(include={"env", "observe", "distill", "evaluation", "target"})
     del tables["evaluation"]["processes"]  # says how fast, not what
     return {
         "study": config.name,

@@ -53,7 +53,7 @@ class Setup:
 
     def make_real_env(self, processes: int = 1) -> TeamEnv:
         """The real environment, for final scores."""
-        return make_env(self.config.env, self.file.folder, processes=processes)
+        return make_env(self.config.env, self.file.folder, observe=self.config.observe, processes=processes)
 
     def make_target(self) -> Target:
         """The target that the study names.
@@ -99,11 +99,11 @@ def open_study(file: StudyFile) -> Setup:
     """
     config = file.config
     budget = parse_budget(config.budget)
-    real = make_env(config.env, file.folder)
+    real = make_env(config.env, file.folder, observe=config.observe)
     budget.check_scopes(real.spec.groups)
     space = make_space(file.space, list(real.spec.groups))
     teacher = open_teacher(file, real.spec)
-    twin = make_twin(config.env, file.folder)
+    twin = make_twin(config.env, file.folder, observe=config.observe)
     if twin is not None:
         check_twin(real, twin, seed=config.search.seed, max_steps=config.env.max_steps)
         real.close()

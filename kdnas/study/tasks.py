@@ -45,6 +45,7 @@ def record_demonstrations(setup: Setup, run: Path) -> Demonstrations:
     choose = teacher_chooser(setup.teacher, torch.Generator().manual_seed(config.search.seed))
     key = {
         "environment": sorted(config.env.model_dump().items()),
+        "views": sorted(setup.spec.views.items()),
         "teacher": sorted((group, setup.teacher.digest(group)) for group in setup.spec.groups),
         "seeds": (config.search.seed, len(seeds)),
     }

@@ -6,9 +6,13 @@ from kdnas.errors import KdnasError
 from kdnas.profiling import count_macs
 
 
+def probe(features: int) -> tuple[Tensor, ...]:
+    return (torch.zeros(1, features),)
+
+
 def test_an_mlp_is_the_sum_of_its_matrices() -> None:
     network = nn.Sequential(nn.Linear(18, 24), nn.ReLU(), nn.Linear(24, 24), nn.Tanh(), nn.Linear(24, 5))
-    assert count_macs(network, 18) == 18 * 24 + 24 * 24 + 24 * 5 == 1128
+    assert count_macs(network, probe(18)) == 18 * 24 + 24 * 24 + 24 * 5 == 1128
 
 
 class _Gru(nn.Module):
@@ -24,7 +28,23 @@ class _Gru(nn.Module):
 
 def test_what_fvcore_would_count_as_nothing_is_refused_by_name() -> None:
     with pytest.raises(KdnasError, match=r"_Gru: the multiply-accumulates of aten::gru cannot be counted"):
-        count_macs(_Gru(), 6)
+        count_macs(_Gru(), probe(6))
+
+
+class Cell(nn.Module):
+    """Remembers: h' = tanh(W x + U h), logits V h'."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen, self.kept, self.head = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, observations: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = (self.seen(observations) + self.kept(hidden)).tanh()
+        return self.head(hidden), hidden
+
+
+def test_a_recurrent_network_is_counted_with_its_hidden_state() -> None:
+    assert count_macs(Cell(), (torch.zeros(1, 6), torch.zeros(1, 8))) == 6 * 8 + 8 * 8 + 8 * 3 == 136
 
 
 class _Elementwise(nn.Module):
@@ -35,16 +55,16 @@ class _Elementwise(nn.Module):
 
 def test_elementwise_operators_are_free() -> None:
     # 4 x 6 = 24 of the matrix, nothing of the rest.
-    assert count_macs(nn.Sequential(nn.Linear(4, 6), _Elementwise()), 4) == 24
+    assert count_macs(nn.Sequential(nn.Linear(4, 6), _Elementwise()), probe(4)) == 24
 
 
 def test_the_network_is_counted_in_evaluation_and_stays_in_training() -> None:
     network = nn.Sequential(nn.Linear(4, 4), nn.Dropout(), nn.Linear(4, 2))
     network[1].eval()
-    assert count_macs(network, 4) == 4 * 4 + 4 * 2
+    assert count_macs(network, probe(4)) == 4 * 4 + 4 * 2
     assert [module.training for module in network] == [True, False, True]
 
 
 def test_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    count_macs(nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Identity(), _Elementwise()), 4)
+    count_macs(nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Identity(), _Elementwise()), probe(4))
     assert caplog.records == []

@@ -5,10 +5,12 @@ from torch import nn
 from kdnas import plugins
 from kdnas.envs.spec import AgentSpec
 from kdnas.errors import ConfigError
-from kdnas.policies.actions import Discrete
+from kdnas.policies.actions import Box, Discrete, MultiDiscrete
 from kdnas.profiling import OnnxTarget, Target
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
+
+from .test_flops import Cell
 
 SPACES = AgentSpec(observation_size=18, actions=Discrete(5))
 
@@ -21,7 +23,13 @@ def target() -> Target:
 @pytest.mark.parametrize("bits", ["float", "w4a4i4"])
 def test_a_shape_is_timed_before_it_has_weights(bits: str, target: Target) -> None:
     spec = StudentSpec(family="mlp", base=(64, 64), hidden=(24, 24), bits=parse_bits(bits))
-    for spaces in (SPACES, AgentSpec(observation_size=18, actions=Discrete(5), masked=True)):
+    for spaces in (
+        SPACES,
+        AgentSpec(observation_size=18, actions=Discrete(5), masked=True),
+        AgentSpec(observation_size=18, actions=MultiDiscrete((5, 3)), masked=True),
+        AgentSpec(observation_size=18, actions=Box((-1.0, 0.0), (1.0, float("inf")))),
+        AgentSpec(observation_size=18, actions=Box((-1.0, 0.0), (1.0, 2.0), squashed=True)),
+    ):
         latency = target.latency("mlp", spec, spaces, normalised=True)
         # A call of onnxruntime takes microseconds; a tenth of a second would be another thing that was timed.
         assert 1e-6 < latency.p50_s <= latency.p95_s < 0.1
@@ -30,10 +38,15 @@ def test_a_shape_is_timed_before_it_has_weights(bits: str, target: Target) -> No
 def test_a_module_is_timed_and_left_in_its_mode(target: Target) -> None:
     network = nn.Sequential(nn.Linear(18, 128), nn.Tanh(), nn.Linear(128, 5)).train()
     before = [weight.clone() for weight in network.parameters()]
-    latency = target.module_latency(network, 18)
+    latency = target.module_latency(network, (torch.zeros(1, 18),))
     assert 1e-6 < latency.p50_s <= latency.p95_s < 0.1
     assert network.training
     assert all(torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
+
+
+def test_a_recurrent_module_is_timed_with_its_hidden_state(target: Target) -> None:
+    latency = target.module_latency(Cell(), (torch.zeros(1, 6), torch.zeros(1, 8)))
+    assert 1e-6 < latency.p50_s <= latency.p95_s < 0.1
 
 
 def test_the_reference_kernel_and_the_fingerprint(target: Target) -> None:

@@ -4,19 +4,19 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdnas.budgets.budget import parse_budget
 from kdnas.envs.spec import AgentSpec, EnvSpec
 from kdnas.errors import TeacherError
-from kdnas.policies.actions import Discrete
+from kdnas.policies.actions import Box, Discrete, MultiDiscrete
 from kdnas.profiling import Latency, Pricer
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
 from kdnas.teachers.network import make_mlp
-from kdnas.teachers.teacher import Teacher
+from kdnas.teachers.teacher import Reading, Teacher
 
-from .test_flops import _Gru
+from .test_flops import Cell, _Gru
 
 SPREAD = AgentSpec(observation_size=18, actions=Discrete(5))
 ENV = EnvSpec(
@@ -38,8 +38,8 @@ class _CountingTarget:
     def latency(self, family: str, spec: StudentSpec, spaces: AgentSpec, *, normalised: bool = False) -> Latency:
         return self._next(f"{spec}")
 
-    def module_latency(self, network: nn.Module, observation_size: int) -> Latency:
-        return self._next(f"module {observation_size}")
+    def module_latency(self, network: nn.Module, probe: tuple[Tensor, ...]) -> Latency:
+        return self._next(f"module {[tuple(each.shape) for each in probe]}")
 
     def fingerprint(self) -> dict[str, str]:
         return {}
@@ -138,7 +138,32 @@ def test_a_teacher_by_hand(teacher: Teacher, target: _CountingTarget) -> None:
     macs = 18 * 128 + 128 * 128 + 128 * 5
     assert (cost.macs, cost.params, cost.bops) == (macs, macs + 128 + 128 + 5, macs * 1024)
     assert cost.memory_bytes == 4 * (macs + 261 + 256)
-    assert target.asked == ["module 18"]  # both groups have one network
+    assert target.asked == ["module [(1, 18)]"]  # both groups have one network
+
+
+def test_a_recurrent_teacher_and_one_that_reads_the_state_by_hand(target: _CountingTarget) -> None:
+    spaces = AgentSpec(observation_size=6, actions=Discrete(3))
+    env = EnvSpec(name="test", agents={"a": spaces, "b": spaces}, groups={"g": ("a",), "h": ("b",)}, state_size=12)
+    reading = {"g": Reading(hidden_size=8), "h": Reading(state=True)}
+    teacher = Teacher(env, {"g": Cell(), "h": make_mlp(6 + 12, (4,), 3)}, reading=reading)
+    cost = Pricer(env, teacher, target).teacher_cost().agents
+    # 6 x 8 + 8 x 8 + 8 x 3 weights, 8 + 8 + 3 biases, and 8 + 8 numbers live.
+    assert (cost["g"].macs, cost["g"].params, cost["g"].memory_bytes) == (136, 136 + 19, 4 * (136 + 19 + 16))
+    assert (cost["h"].macs, cost["h"].params) == (18 * 4 + 4 * 3, 18 * 4 + 4 * 3 + 4 + 3)
+    assert target.asked == ["module [(1, 6), (1, 8)]", "module [(1, 18)]"]
+
+
+def test_a_student_says_a_mean_a_dimension_and_a_logit_a_choice(target: _CountingTarget) -> None:
+    box = AgentSpec(observation_size=18, actions=Box((-1.0, -1.0), (1.0, 1.0)))
+    pairs = AgentSpec(observation_size=18, actions=MultiDiscrete((5, 10)))
+    env = EnvSpec(name="test", agents={"a": box, "b": pairs}, groups={"g": ("a",), "h": ("b",)}, state_size=1)
+    # A teacher says two deviations beside the two means.
+    teacher = Teacher(env, {"g": make_mlp(18, (64,), 4), "h": make_mlp(18, (64,), 15)})
+    pricer = Pricer(env, teacher, target)
+    assert pricer.price("g", _spec("float", 16)).macs == 18 * 16 + 16 * 2
+    assert pricer.price("h", _spec("float", 16)).macs == 18 * 16 + 16 * 15
+    assert pricer.teacher_cost().agents["g"].macs == 18 * 64 + 64 * 4
+    assert pricer.teacher_cost().agents["h"].macs == 18 * 64 + 64 * 15
 
 
 def test_a_teacher_that_cannot_be_counted_is_named(target: _CountingTarget) -> None:

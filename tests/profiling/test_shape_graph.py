@@ -1,5 +1,6 @@
 """The graph that is timed is the graph that is exported, node for node, once onnxruntime has optimised both."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -10,7 +11,7 @@ from kdnas.envs.spec import AgentSpec
 from kdnas.errors import StudentError
 from kdnas.export.graph import make_model, open_session
 from kdnas.export.piece import trace
-from kdnas.policies.actions import Discrete
+from kdnas.policies.actions import ActionSpace, Box, Discrete, MultiDiscrete
 from kdnas.profiling.shape_graph import make_shape_model
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
@@ -46,7 +47,8 @@ def test_it_is_the_exported_graph(bits: str, normalised: bool, operators: str, t
         for _ in range(40):
             network(torch.randn(32, 6, generator=generator))
     normalisation = Normalisation(shift=(0.1,) * 6, scale=(2.0,) * 6) if normalised else None
-    piece = trace(Student(spec, SPACES, network, normalisation).eval(), 6, group="g")
+    student = Student(spec, SPACES, network, normalisation).eval()
+    piece = trace(student, student.probe(), group="g")
     exported = make_model({"a": SPACES}, piece.nodes("a"), piece.weights)
 
     timed = make_shape_model("a", family.layers(spec, SPACES), SPACES, normalised=normalised)
@@ -55,7 +57,25 @@ def test_it_is_the_exported_graph(bits: str, normalised: bool, operators: str, t
     assert [port.name for port in timed.graph.input] == [port.name for port in exported.graph.input]
 
 
+@pytest.mark.parametrize(
+    ("actions", "decision"),
+    [
+        (MultiDiscrete((3, 2)), ["Split", "ArgMax", "ArgMax", "Concat"]),
+        (Box((-1.0, 0.0), (1.0, 2.0)), ["Max", "Min"]),
+        (Box((-1.0, 0.0), (1.0, 2.0), squashed=True), ["Tanh", "Mul", "Add"]),
+    ],
+)
+def test_other_actions_end_in_the_same_decision(actions: ActionSpace, decision: list[str], tmp_path: Path) -> None:
+    spec, spaces = StudentSpec(family="mlp", base=(8,), hidden=(8,)), replace(SPACES, actions=actions, masked=False)
+    family = load_family("mlp")
+    student = Student(spec, spaces, family.build(spec, spaces, torch.Generator().manual_seed(0))).eval()
+    piece = trace(student, student.probe(), group="g")
+    exported = make_model({"a": spaces}, piece.nodes("a"), piece.weights)
+    timed = make_shape_model("a", family.layers(spec, spaces), spaces, normalised=False)
+    assert _operators(timed, tmp_path) == _operators(exported, tmp_path) == ["FusedGemm", "Gemm", *decision]
+
+
 def test_layers_that_are_no_chain_are_refused() -> None:
     layer = LayerShape(rows=8, columns=6, weight_bits=32, input_bits=32, output_bits=32)
-    with pytest.raises(StudentError, match=r"from 6 observation features to 4 logits, but got \[\(6, 8\), \(6, 8\)\]"):
+    with pytest.raises(StudentError, match=r"from 6 observation features to 4 outputs, but got \[\(6, 8\), \(6, 8\)\]"):
         make_shape_model("a", [layer, layer], SPACES, normalised=False)

@@ -8,7 +8,7 @@ import numpy as np
 from kdnas.envs.batched import BatchedStep
 from kdnas.envs.blame import blame
 from kdnas.envs.spec import AgentSpec
-from kdnas.errors import EnvError
+from kdnas.errors import ConfigError, EnvError
 from kdnas.policies.actions import ActionSpace, Box, Discrete, MultiDiscrete
 from kdnas.policies.arrays import Actions, Bools, Floats
 
@@ -215,7 +215,10 @@ def _read_actions(where: str, space: Any) -> ActionSpace:
         return MultiDiscrete(tuple(int(count) for count in space.nvec))
     if kind == "Box" and len(space.shape) == 1 and np.issubdtype(space.dtype, np.floating):
         low, high = (tuple(float(value) for value in bound) for bound in (space.low, space.high))
-        return Box(low, high)
+        try:
+            return Box(low, high)
+        except ConfigError as error:
+            raise EnvError(f"{where} has actions that are none: {error}") from error
     raise EnvError(
         f"{where} has the actions {space}; kdnas distills Discrete and MultiDiscrete ones, and vectors of real numbers "
         "(Box). Wrap the environment so that it takes one of these"

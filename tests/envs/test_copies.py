@@ -1,10 +1,13 @@
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
-from toys import Continuous, Counting, FromOne, Shrinking, Strangled, assert_same, play_random
+from gymnasium import spaces
+from toys import Acts, Continuous, Counting, Paired, Shrinking, Strangled, assert_same, play_random
 
 from kdnas.envs import AgentSpec, BatchedEnv, BatchedStep, Copies
 from kdnas.errors import EnvError
-from kdnas.policies.actions import Discrete
+from kdnas.policies.actions import Box, Discrete, MultiDiscrete
 
 COUNTING = {name: AgentSpec(observation_size=3, actions=Discrete(3)) for name in ("early", "late")}
 
@@ -68,6 +71,51 @@ def test_masks_are_found_in_observations_and_in_infos(where: str) -> None:
     np.testing.assert_array_equal(shown.masks["early"], [[True, True, True]])  # it has left
 
 
+def test_continuous_actions_by_hand() -> None:
+    env = Copies("continuous", Continuous)
+    assert env.agents["late"] == AgentSpec(observation_size=3, actions=Box((-1.0, 0.0), (1.0, np.inf)))
+    env.reset([7, 8])
+    actions = np.array([[0.5, 2.0], [-1.0, 0.25]], np.float32)
+    shown = env.step({"early": actions, "late": actions[::-1]})
+    # Values 0.5 + 20 and -1 + 2.5; early's are paid tenfold.
+    np.testing.assert_array_equal(shown.rewards["early"], [205, 15])
+    np.testing.assert_array_equal(shown.rewards["late"], [1.5, 20.5])
+    np.testing.assert_array_equal(shown.observations["late"][:, 1], [1.5, 20.5])
+
+
+def test_choices_of_several_factors_by_hand() -> None:
+    env = Copies("paired", lambda: Paired(masks="info"))
+    assert env.agents["late"] == AgentSpec(observation_size=3, actions=MultiDiscrete((3, 2)), masked=True)
+    shown = env.reset([7, 8])
+    # 3 entries of the first factor, of which step % 3 is illegal, and 2 of the second.
+    np.testing.assert_array_equal(shown.masks["late"], [[False, True, True, True, True]] * 2)
+    actions = np.array([[2, 0], [1, 1]])
+    shown = env.step({"early": actions, "late": actions[::-1]})
+    np.testing.assert_array_equal(shown.rewards["early"], [20, 110])
+    np.testing.assert_array_equal(shown.rewards["late"], [11, 2])
+
+
+@pytest.mark.parametrize("make", [Continuous, Paired, lambda: Paired(masks="observation")])
+def test_random_actions_are_taken_whatever_their_kind(make: object) -> None:
+    env = Copies("toy", make)
+    assert_same(play_random(env, [1, 2, 3]), play_random(env, [1, 2, 3]))
+
+
+def test_an_environment_may_keep_and_change_its_actions() -> None:
+    class Keeping(Continuous):
+        def step(self, actions: Mapping[str, np.ndarray]) -> object:
+            told = super().step(actions)
+            for action in actions.values():
+                action[:] = 0.0
+            return told
+
+    env = Copies("keeping", Keeping)
+    env.reset([1])
+    mine = {agent: np.ones((1, 2), np.float32) for agent in env.agents}
+    env.step(mine)
+    assert all(rows.all() for rows in mine.values())
+
+
 def test_state_of_the_environment_is_used_where_it_has_one() -> None:
     env = Copies("counting", lambda: Counting(state=True))
     assert env.state_size == 2
@@ -101,8 +149,23 @@ def test_batches_may_shrink_and_grow_between_resets() -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (Continuous, "agent 'early' has Box actions"),
-        (FromOne, "the actions of agent 'early' start at 1, not at 0"),
+        (lambda: Acts(spaces.MultiBinary(2)), "agent 'early' has the actions MultiBinary(2); kdnas distills Discrete"),
+        (lambda: Acts(spaces.MultiDiscrete([[3, 2]])), "vectors of real numbers (Box). Wrap the environment so that"),
+        (lambda: Acts(spaces.Box(-1, 1, (2, 2))), "agent 'early' has the actions Box(-1.0, 1.0, (2, 2), float32)"),
+        (lambda: Acts(spaces.Box(0, 9, (2,), np.int64)), "agent 'early' has the actions Box(0, 9, (2,), int64)"),
+        (
+            lambda: Acts(spaces.Box(np.zeros(2, np.float32), np.arange(2, dtype=np.float32))),
+            "agent 'early' has actions that are none: Box: low < high must hold in each dimension",
+        ),
+        (lambda: Acts(spaces.Discrete(3, start=1)), "agent 'early' has actions that start at [1], not at 0"),
+        (
+            lambda: Acts(spaces.MultiDiscrete([3, 2], start=[0, 4])),
+            "agent 'early' has actions that start at [0, 4], not at 0",
+        ),
+        (
+            lambda: Continuous(masks="info"),
+            "agent 'early' sends an action mask for continuous actions; masks are for discrete ones",
+        ),
         (lambda: None, "is no PettingZoo parallel environment: NoneType has no 'possible_agents'"),
         (lambda: 1 / 0, "cannot be made: ZeroDivisionError: division by zero"),
     ],

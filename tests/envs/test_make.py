@@ -77,7 +77,11 @@ def test_processes_step_the_same_episodes() -> None:
         (toy("toys:NUMBER"), PluginError, "'toys:NUMBER' is int and not a function"),
         (toy("toys:make_nothing"), EnvError, "'toys:make_nothing' is no PettingZoo parallel environment"),
         (toy("toys:fail"), EnvError, r"'toys:fail' cannot be made with .*RuntimeError: no licence \(.*toys.py, line"),
-        (toy("toys:Continuous"), EnvError, "'toys:Continuous': agent 'early' has Box actions"),
+        (
+            toy("toys:make_binary"),
+            EnvError,
+            r"'toys:make_binary': agent 'early' has the actions MultiBinary\(2\); kdnas distills Discrete and",
+        ),
         (toy(kwargs={"speed": 2}), EnvError, r"'toys:make' .*\(speed=2\): TypeError: .*unexpected keyword .*'speed'"),
         (toy("toys:take_size"), EnvError, "'toys:take_size' cannot .*missing a required argument: 'size'.*takes: size"),
         (

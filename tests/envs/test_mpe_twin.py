@@ -8,10 +8,11 @@ import pytest
 from toys import assert_same
 
 from kdnas.envs import BatchedEnv, BatchedStep, Copies, mpe, mpe_twin
-from kdnas.policies.arrays import Floats, Ints
+from kdnas.policies import Actions, Box, Floats
+from kdnas.policies.team_policy import draw_uniformly
 
 SEEDS = [0, 1, 2, 2**31 + 5]
-Choice = Callable[[BatchedEnv, BatchedStep], Mapping[str, Ints]]
+Choice = Callable[[BatchedEnv, BatchedStep], Mapping[str, Actions]]
 
 
 def play(env: BatchedEnv, seeds: Sequence[int], choose: Choice) -> list[BatchedStep]:
@@ -24,7 +25,7 @@ def play(env: BatchedEnv, seeds: Sequence[int], choose: Choice) -> list[BatchedS
 def at_random() -> Choice:
     generator = np.random.default_rng(4)
     return lambda env, shown: {
-        agent: generator.integers(spec.action_count, size=len(shown.state)) for agent, spec in env.agents.items()
+        agent: draw_uniformly(spec.actions, (len(shown.state),), None, generator) for agent, spec in env.agents.items()
     }
 
 
@@ -34,7 +35,7 @@ def others(seen: Floats, count: int) -> Floats:
     return seen[:, start : start + 2 * (count - 1)].reshape(len(seen), count - 1, 2)
 
 
-def together(env: BatchedEnv, shown: BatchedStep) -> Mapping[str, Ints]:
+def together(env: BatchedEnv, shown: BatchedStep) -> Mapping[str, Actions]:
     """Every agent goes to the middle of the others, along the longer way, so that all collide."""
     actions = {}
     for agent, seen in shown.observations.items():
@@ -59,6 +60,8 @@ def spread(**kwargs: Any) -> tuple[Copies, mpe_twin.SpreadTwin]:
         {"N": 1, "max_cycles": 1},
         # From eight numbers on NumPy's sum adds in another order than mpe2.
         {"N": 9},
+        {"continuous_actions": True},
+        {"continuous_actions": True, "N": 5, "max_cycles": 40, "local_ratio": 0.3},
     ],
 )
 def test_spread_is_mpe2_to_the_last_bit(kwargs: dict[str, Any]) -> None:
@@ -79,6 +82,37 @@ def test_collisions_are_mpe2_s_to_the_last_bit(count: int) -> None:
     touches = np.array([(np.linalg.norm(gaps, axis=-1) < 0.3).any(1) for gaps in seen])
     assert touches.any(0).all()
     assert_same(play(real, SEEDS, together), theirs)
+
+
+def strongly_together(env: BatchedEnv, shown: BatchedStep) -> Mapping[str, Actions]:
+    """As `together`, both ways at once and with all strengths from 0 to 1."""
+    actions = {}
+    for agent, seen in shown.observations.items():
+        way = others(seen, len(env.agents)).mean(1).clip(-1, 1)
+        # Numbers are stay, left, right, down, up.
+        pushes = [np.ones(len(way)), -way[:, 0], way[:, 0], -way[:, 1], way[:, 1]]
+        actions[agent] = np.stack(pushes, 1).clip(0, 1).astype(np.float32)
+    return actions
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_collisions_of_continuous_actions_are_mpe2_s_to_the_last_bit(count: int) -> None:
+    real, twin = spread(N=count, max_cycles=50, continuous_actions=True)
+    assert twin.agents["agent_0"].actions == Box((0.0,) * 5, (1.0,) * 5)
+    theirs = play(twin, SEEDS, strongly_together)
+    seen = [others(shown.observations["agent_0"], count) for shown in theirs[:-1]]
+    touches = np.array([(np.linalg.norm(gaps, axis=-1) < 0.3).any(1) for gaps in seen])
+    assert touches.any(0).all()
+    assert_same(play(real, SEEDS, strongly_together), theirs)
+
+
+def test_a_full_push_is_the_discrete_one() -> None:
+    discrete, continuous = mpe.simple_spread_twin(), mpe.simple_spread_twin(continuous_actions=True)
+
+    def pushes(env: BatchedEnv, shown: BatchedStep) -> Mapping[str, Actions]:
+        return {agent: np.eye(5, dtype=np.float32)[rows] for agent, rows in together(env, shown).items()}
+
+    assert_same(play(continuous, SEEDS, pushes), play(discrete, SEEDS, together))
 
 
 def test_speaker_listener_is_mpe2_to_the_last_bit() -> None:

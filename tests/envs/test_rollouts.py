@@ -1,31 +1,25 @@
-from collections.abc import Mapping
-
 import numpy as np
 import pytest
-from toys import Batched, Counting
+from toys import Batched, Continuous, Counting
 
 from kdnas.envs import Copies, Returns, TeamEnv, play
 from kdnas.errors import EnvError
-from kdnas.policies.arrays import Bools, Floats, Ints
+from kdnas.policies import Actions, Scene
 
 
 class Lucky:
     """Plays 2 in the episodes whose random number is at least a half, and else 1."""
 
-    def act(
-        self, observations: Mapping[str, Floats], masks: Mapping[str, Bools | None], state: Floats
-    ) -> dict[str, Ints]:
-        return {group: np.where(rows[..., 2] < 0.5, 1, 2) for group, rows in observations.items()}
+    def act(self, scene: Scene) -> dict[str, Actions]:
+        return {group: np.where(rows[..., 2] < 0.5, 1, 2) for group, rows in scene.observations.items()}
 
 
 class Always:
     def __init__(self, action: int) -> None:
         self._action = action
 
-    def act(
-        self, observations: Mapping[str, Floats], masks: Mapping[str, Bools | None], state: Floats
-    ) -> dict[str, Ints]:
-        return {group: np.full(rows.shape[:2], self._action) for group, rows in observations.items()}
+    def act(self, scene: Scene) -> dict[str, Actions]:
+        return {group: np.full(alive.shape, self._action) for group, alive in scene.alive.items()}
 
 
 def counting(*, together: bool = False) -> TeamEnv:
@@ -81,6 +75,32 @@ def test_rewards_after_leaving_do_not_count() -> None:
     env = TeamEnv(Generous(), {"solo": ("solo",)})
     # Copy 0 is paid for its first step only, copy 1 for all three.
     np.testing.assert_array_equal(play(env, Always(1), [1, 2], copies=2, max_steps=9).mean, [1, 3])
+
+
+def test_a_policy_is_told_where_episodes_begin() -> None:
+    class Watching(Always):
+        told: list[tuple[bool, int]] = []  # noqa: RUF012
+
+        def act(self, scene: Scene) -> dict[str, Actions]:
+            self.told.append((scene.first, len(scene.state)))
+            return super().act(scene)
+
+    policy = Watching(1)
+    play(counting(), policy, [1, 2, 3], copies=2, max_steps=3)
+    # Two batches of three steps, of two copies and of one; each begins anew.
+    assert policy.told == [(True, 2), (False, 2), (False, 2), (True, 1), (False, 1), (False, 1)]
+
+
+def test_continuous_actions_by_hand() -> None:
+    class Halves:
+        def act(self, scene: Scene) -> dict[str, Actions]:
+            return {group: np.full((*alive.shape, 2), 0.5, np.float32) for group, alive in scene.alive.items()}
+
+    env = TeamEnv(Copies("continuous", Continuous), {"early": ("early",), "late": ("late",)})
+    returns = play(env, Halves(), [1, 2], copies=2, max_steps=9)
+    # An action is 0.5 + 10 * 0.5 = 5.5: early's 10 (1 + 2) and late's 1 + 2 + 3 + 4 times that.
+    np.testing.assert_array_equal(returns.per_agent["early"], [[165], [165]])
+    np.testing.assert_array_equal(returns.per_agent["late"], [[55], [55]])
 
 
 def test_no_episodes_are_no_returns() -> None:

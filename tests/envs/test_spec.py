@@ -1,8 +1,8 @@
 import pytest
 
-from kdnas.envs import AgentSpec, EnvSpec, make_groups
+from kdnas.envs import AgentSpec, EnvSpec, View, make_groups
 from kdnas.errors import ConfigError
-from kdnas.policies.actions import Discrete
+from kdnas.policies.actions import Box, Discrete, MultiDiscrete
 
 SMALL = AgentSpec(observation_size=3, actions=Discrete(3))
 LARGE = AgentSpec(observation_size=11, actions=Discrete(5))
@@ -76,3 +76,24 @@ def test_a_spec_knows_seats_and_spaces_of_its_groups() -> None:
     )
     assert spec.seats == {"ends": 2, "middle": 1}
     assert spec.group_spec("middle") == LARGE
+    assert spec.actions == {"ends": Discrete(3), "middle": Discrete(5)}
+    assert {group: spec.student_spec(group) for group in spec.groups} == {"ends": SMALL, "middle": LARGE}
+
+
+def test_students_of_a_group_may_see_less() -> None:
+    spec = EnvSpec(
+        name="toy",
+        agents={"a": SMALL, "b": LARGE},
+        groups={"small": ("a",), "large": ("b",)},
+        state_size=14,
+        views={"large": View(observation_size=11, own=(0, 2, 5, 10))},
+    )
+    assert spec.student_spec("large") == AgentSpec(observation_size=4, actions=Discrete(5))
+    assert spec.group_spec("large") == LARGE
+    assert spec.student_spec("small") == SMALL
+
+
+def test_actions_are_part_of_the_kind() -> None:
+    kinds = [Discrete(3), MultiDiscrete((3,)), Box((0.0,), (1.0,)), Box((0.0,), (2.0,)), Discrete(3)]
+    agents = {name: AgentSpec(observation_size=3, actions=kind) for name, kind in zip("abcde", kinds, strict=True)}
+    assert make_groups("by-kind", agents) == {"a": ("a", "e"), "b": ("b",), "c": ("c",), "d": ("d",)}

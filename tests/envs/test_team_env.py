@@ -1,4 +1,4 @@
-"""What a `TeamEnv` adds to the environment it wraps: views, noise and squashed actions."""
+"""What a `TeamEnv` adds to the environment it wraps: groups, views, noise and squashed actions."""
 
 import math
 import tomllib
@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
+from toys import Continuous, Counting
 
 from kdnas.config.study import EnvTable, ObserveTable
 from kdnas.config.toml import validate
-from kdnas.envs import AgentSpec, BatchedStep, TeamEnv, TeamStep, check_twin, make_env, make_twin
+from kdnas.envs import AgentSpec, BatchedStep, Copies, TeamEnv, TeamStep, check_twin, make_env, make_twin
 from kdnas.envs.view import SeenSet, View
-from kdnas.errors import ConfigError
+from kdnas.errors import ConfigError, EnvError
 from kdnas.policies.actions import ActionSpace, Box, Discrete
 
 SPREAD = EnvTable(name="mpe/simple_spread", twin="mpe/simple_spread_twin", kwargs={"max_cycles": 5}, groups="by-kind")
@@ -70,6 +71,49 @@ class Line:
 
 def stay(env: TeamEnv, batch: int) -> TeamStep:
     return env.step({group: np.zeros((batch, seats), np.int64) for group, seats in env.spec.seats.items()})
+
+
+BOTH = {"both": ("late", "early")}
+
+
+def test_agents_stand_in_the_seats_of_their_groups() -> None:
+    env = TeamEnv(Copies("counting", lambda: Counting(masks="info")), BOTH)
+    shown = env.reset([1, 2, 3])
+    assert shown.observations["both"].shape == (3, 2, 3)
+    assert shown.masks["both"].tolist() == [[[False, True, True]] * 2] * 3
+    shown = env.step({"both": np.array([[1, 2], [2, 2], [1, 1]])})
+    # late's reward is its action, early's ten times that.
+    assert shown.rewards["both"].tolist() == [[1, 20], [2, 20], [1, 10]]
+    assert shown.observations["both"][0, :, 1].tolist() == [1, 2]
+
+
+def test_continuous_actions_reach_their_agents() -> None:
+    env = TeamEnv(Copies("continuous", Continuous), BOTH)
+    env.reset([1])
+    # late 0.5 + 10 * 1, early ten times (-1 + 10 * 2).
+    assert env.step({"both": np.array([[[0.5, 1], [-1, 2]]], np.float32)}).rewards["both"].tolist() == [[10.5, 190]]
+
+
+def test_episodes_begin_with_a_reset_and_end_when_all_have_left() -> None:
+    env = TeamEnv(Copies("counting", Counting), BOTH)
+    ones = {"both": np.ones((2, 2), np.int64)}
+    steps = [env.reset([1, 2]), *(env.step(ones) for _ in range(4)), env.reset([1, 2])]
+    assert [step.first for step in steps] == [True, False, False, False, False, True]
+    # late leaves with step 4, early with step 2.
+    assert [step.over for step in steps] == [False, False, False, False, True, False]
+    assert [step.alive["both"][0].tolist() for step in steps[1:4]] == [[True, True], [True, False], [True, False]]
+    assert steps[0].masks == {"both": None}
+
+
+def test_whatever_an_environment_raises_is_one_sentence() -> None:
+    class Broken(Copies):
+        def step(self, actions: object) -> BatchedStep:
+            raise RuntimeError("out of\nfuel")
+
+    env = TeamEnv(Broken("broken", Counting), BOTH)
+    env.reset([1])
+    with pytest.raises(EnvError, match=r"^environment 'broken' failed in step\(\): RuntimeError: out of fuel \(.*\)$"):
+        env.step({"both": np.ones((1, 2), np.int64)})
 
 
 def test_without_views_students_see_the_same_arrays() -> None:

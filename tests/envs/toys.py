@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Space
 from pettingzoo import ParallelEnv
 
 from kdnas.envs import AgentSpec, BatchedEnv, BatchedStep
+from kdnas.policies import actions
+from kdnas.policies.team_policy import draw_uniformly
 
 
 class Counting(ParallelEnv):
@@ -39,7 +41,7 @@ class Counting(ParallelEnv):
     def observation_space(self, agent: str) -> Box:
         return Box(-np.inf, np.inf, (3,))
 
-    def action_space(self, agent: str) -> Discrete:
+    def action_space(self, agent: str) -> Space:
         return Discrete(3)
 
     def reset(self, seed: int | None = None, options: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -49,37 +51,44 @@ class Counting(ParallelEnv):
         self.agents = list(self.possible_agents)
         return self._shown(self.agents)
 
-    def step(self, actions: Mapping[str, int]) -> Any:
+    def step(self, actions: Mapping[str, Any]) -> Any:
         acting = [agent for agent in self.possible_agents if self._step < self._last(agent)]
         if sorted(actions) != acting:
             raise KeyError(f"actions of {sorted(actions)}, but {acting} act")
-        if self._masks and self._step % 3 in actions.values():
+        if self._masks and any(np.ravel(action)[0] == self._step % 3 for action in actions.values()):
             raise ValueError("an illegal action")
         self._step += 1
         if self._step == self._raises_at:
             raise ValueError("out of\nfuel")
         if self._step == self._dies_at:
             os._exit(3)
-        for agent, action in actions.items():
-            assert type(action) is int
-            self._sums[agent] += action
+        values = {agent: self._value(action) for agent, action in actions.items()}
+        for agent, value in values.items():
+            self._sums[agent] += value
         rates = {"early": 10.0, "late": 1.0}
-        rewards = {agent: rates[agent] * action * self._step for agent, action in actions.items()}
+        rewards = {agent: rates[agent] * value * self._step for agent, value in values.items()}
         done = {agent: self._step >= self._last(agent) for agent in self.possible_agents}
         observations, infos = self._shown(acting)
         if not self._lingers:
             self.agents = [agent for agent in acting if not done[agent]]
         return observations, rewards, done, dict.fromkeys(done, False), infos
 
+    def _value(self, action: Any) -> float:
+        assert type(action) is int
+        return action
+
     def _last(self, agent: str) -> int:
         return 2 if agent == "early" else 4
 
     def _shown(self, agents: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-        mask = np.array([action != self._step % 3 for action in range(3)], np.int8)
+        mask = self._mask()
         seen: dict[str, Any] = {agent: np.array([self._step, self._sums[agent], self._luck]) for agent in agents}
         if self._masks == "observation":
             seen = {agent: {"observation": row, "action_mask": mask} for agent, row in seen.items()}
         return seen, {agent: {"action_mask": mask} if self._masks == "info" else {} for agent in agents}
+
+    def _mask(self) -> np.ndarray:
+        return np.array([action != self._step % 3 for action in range(3)], np.int8)
 
     def _global_state(self) -> np.ndarray:
         return np.array([100.0 + self._step, self._luck])
@@ -90,7 +99,7 @@ class Batched:
 
     def __init__(self, *, action_count: int = 2, name: str = "solo", reward: float = 1.0) -> None:
         self.name = "batched"
-        self.agents = {name: AgentSpec(observation_size=1, action_count=action_count)}
+        self.agents = {name: AgentSpec(observation_size=1, actions=actions.Discrete(action_count))}
         self.state_size = 1
         self._agent, self._reward = name, reward
 
@@ -133,13 +142,45 @@ class Slow(Counting):
 
 
 class Continuous(Counting):
-    def action_space(self, agent: str) -> Any:
-        return Box(-1, 1, (2,))
+    """Two real numbers count for one action: the first, and ten times the second, which has no upper bound."""
+
+    def action_space(self, agent: str) -> Box:
+        return Box(np.array([-1, 0], np.float32), np.array([1, np.inf], np.float32))
+
+    def _value(self, action: Any) -> float:
+        assert action.dtype == np.float32
+        assert self.action_space("early").contains(action)
+        return float(action[0]) + 10 * float(action[1])
 
 
-class FromOne(Counting):
-    def action_space(self, agent: str) -> Discrete:
-        return Discrete(3, start=1)
+class Paired(Counting):
+    """Two choices of 3 and 2 count for one action: the first, and ten times the second, which is never masked."""
+
+    def action_space(self, agent: str) -> MultiDiscrete:
+        return MultiDiscrete([3, 2])
+
+    def _value(self, action: Any) -> float:
+        assert action.dtype == np.int64
+        assert self.action_space("early").contains(action)
+        return float(action[0]) + 10 * float(action[1])
+
+    def _mask(self) -> np.ndarray:
+        return np.append(super()._mask(), [1, 1]).astype(np.int8)
+
+
+class Acts(Counting):
+    """Has an action space that it is given."""
+
+    def __init__(self, space: Space) -> None:
+        super().__init__()
+        self._space = space
+
+    def action_space(self, agent: str) -> Space:
+        return self._space
+
+
+def make_binary() -> Counting:
+    return Acts(MultiBinary(2))
 
 
 class Shrinking(Counting):
@@ -178,11 +219,15 @@ def play_random(env: BatchedEnv, seeds: Sequence[int]) -> list[BatchedStep]:
     generator = np.random.default_rng(9)
     steps = [env.reset(seeds)]
     while any(alive.any() for alive in steps[-1].alive.values()):
-        actions = {}
-        for agent, spec in env.agents.items():
-            scores = generator.random((len(seeds), spec.action_count))
-            actions[agent] = (scores * steps[-1].masks.get(agent, 1)).argmax(1)
-        steps.append(env.step(actions))
+        masks = steps[-1].masks
+        steps.append(
+            env.step(
+                {
+                    agent: draw_uniformly(spec.actions, (len(seeds),), masks.get(agent), generator)
+                    for agent, spec in env.agents.items()
+                }
+            )
+        )
     return steps
 
 

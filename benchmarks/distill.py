@@ -29,9 +29,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from check_docs import ROOT, write_tables
 
 from kdnas.config.study import DistillTable
-from kdnas.distill import Classroom, Lessons, StudentBank, make_student
+from kdnas.distill import StudentBank, make_student, open_classroom
 from kdnas.distill.recipe import lineage
-from kdnas.distill.trainer import needed_lessons
 from kdnas.envs.rollouts import play
 from kdnas.policies.team_policy import RandomPolicy, TeamPolicy
 from kdnas.profiling.flops import count_macs
@@ -137,9 +136,9 @@ class Bench:
             seconds += took
         team = {group: students[pool.name] for group, pool in self.setup.pools.items()}
         macs = sum(
-            count_macs(load_family("mlp").build(student.spec.floating, student.spaces, torch.Generator()), student.probe())
+            count_macs(load_family("mlp").build(each.spec.floating, each.spaces, torch.Generator()), each.probe())
             * len(self.setup.spec.groups[group])
-            for group, student in team.items()
+            for group, each in team.items()
         )
         retention = self._retention(Team(self.setup.spec, team), job.seeds)
         row = {name: getattr(job, name) for name in ("env", "student", "bits", "variant", "seed", "seeds")}
@@ -164,7 +163,8 @@ class Bench:
                 own = bank.load(pool, step)
                 continue
             # From scratch, the steps of a recovery are those of the ancestor, so that all variants have the same.
-            own_recipe = recipe if job.inherited else recipe.model_copy(update={"ancestor_steps": recipe.recovery_steps})
+            steps = recipe.ancestor_steps if job.inherited else recipe.recovery_steps
+            own_recipe = recipe.model_copy(update={"ancestor_steps": steps})
             own, took = self._make(step, own, name, own_recipe, job.seed * 100 + number)
             seconds += took
         assert own is not None
@@ -174,17 +174,20 @@ class Bench:
         self, spec: StudentSpec, parent: Student | None, name: str, recipe: DistillTable, seed: int
     ) -> tuple[Student, float]:
         setup = self.setup
-        room = Classroom(
-            env=setup.env,
-            teacher=setup.teacher,
-            pool=setup.pools[name],
-            recipe=recipe,
+        episodes = self.demonstrations.episodes(list(setup.spec.groups))
+        room = open_classroom(
+            setup.env,
+            setup.teacher,
+            setup.pools[name],
+            recipe,
+            episodes,
             copies=setup.config.evaluation.copies,
             max_steps=setup.config.env.max_steps,
+            seed=seed,
         )
-        lessons: Lessons = needed_lessons(room, self.demonstrations)
+        lessons = room.lessons(episodes)
         started = time.perf_counter()
-        student = make_student(spec, parent, room, lessons, seed=seed)
+        student, _ = make_student(spec, parent, room, lessons, seed=seed)
         return student, time.perf_counter() - started
 
     def _retention(self, team: TeamPolicy, kind: str) -> float:

@@ -80,8 +80,8 @@ class StudentBank:
         """
         return Team(spec, {group: self.load(pools[group], one) for group, one in candidate.items()})
 
-    def store(self, pool: Pool, student: Student) -> None:
-        """Write a student.
+    def store(self, pool: Pool, student: Student, *, steps: int = 0) -> None:
+        """Write a student, and how many steps its last training took.
 
         Raises:
             RunError: the folder cannot be written.
@@ -90,6 +90,7 @@ class StudentBank:
         normalisation = student.normalisation
         facts = {
             "spec": student.spec.as_json(),
+            "steps": steps,
             "normalisation": [normalisation.shift, normalisation.scale] if normalisation else None,
         }
         part = path.with_name(f"{path.name}.{os.getpid()}.part")

@@ -1,6 +1,6 @@
 """`Lessons`: training rows of one pool, and everything that the loss compares its student with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -31,7 +31,7 @@ class Lessons:
     advantages: Tensor | None = None
     """(R,) of the step that was taken, on the teacher's value."""
     others: Tensor | None = None
-    """(R, sum of their P): what the teachers of all other agents say at the same time, side by side."""
+    """(R, sum of their N): what the teachers of all other agents say at the same time, side by side."""
     roles: Tensor | None = None
     """(R, D): the teacher's last hidden layer, reduced."""
 
@@ -47,6 +47,16 @@ class Lessons:
         """Some rows, by index (M,)."""
         # index_select takes a third of the time of indexing by a tensor.
         return Lessons(**{name: column.index_select(0, rows) for name, column in self.columns.items()})
+
+
+def split_tracks(lessons: Lessons, share: float, generator: torch.Generator) -> tuple[Lessons, Lessons]:
+    """Most tracks, and a random share of them, at least one, to hold out."""
+    track = (lessons.position == 0).cumsum(0) - 1
+    count = int(track[-1]) + 1
+    held = torch.zeros(count, dtype=torch.bool)
+    held[torch.randperm(count, generator=generator)[: max(int(share * count), 1)]] = True
+    chosen = held[track]
+    return lessons.take((~chosen).nonzero().squeeze(1)), lessons.take(chosen.nonzero().squeeze(1))
 
 
 def make_lessons(
@@ -67,25 +77,6 @@ def make_lessons(
         for group in pool.groups
     ]
     return Lessons(**{name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in parts[0]})
-
-
-def others_of(episodes: Episodes, groups: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    """Group -> what the teachers of all agents beside each of its agents say, (E, T, A, sum of their P).
-
-    Agents follow each other in the order of the groups, beginning after the agent itself, so that equal places mean
-    equal relations where agents share a student.
-    """
-    said = [
-        (group, seat, record.parameters[:, :, seat])
-        for group, record in episodes.groups.items()
-        for seat in range(record.alive.shape[2])
-    ]
-    beside: dict[str, list[NDArray[np.float32]]] = {group: [] for group in groups}
-    for place, (group, _, _) in enumerate(said):
-        if group in beside:
-            around = [said[(place + step) % len(said)][2] for step in range(1, len(said))]
-            beside[group].append(np.concatenate(around, -1))
-    return {group: np.stack(arrays, 2) for group, arrays in beside.items()}
 
 
 def _group_columns(record: GroupRecord, extras: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -46,6 +46,15 @@ def make_pools(spec: EnvSpec, teacher: Teacher) -> dict[str, Pool]:
     return pools
 
 
+def draw_seats(pool: Pool, spec: EnvSpec, copies: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """Group -> which of a pool's seats (copies, A) are the student's: in each copy one for sure, others by a coin."""
+    widths = [len(spec.groups[group]) for group in pool.groups]
+    taken = torch.rand(copies, sum(widths), generator=generator) < 0.5
+    sure = torch.randint(sum(widths), (copies, 1), generator=generator)
+    taken.scatter_(1, sure, torch.ones_like(sure, dtype=torch.bool))
+    return dict(zip(pool.groups, torch.split(taken, widths, dim=1), strict=True))
+
+
 def student_among_teachers(
     pool: Pool, student: Student, spec: EnvSpec, copies: int, generator: torch.Generator
 ) -> Chooser:
@@ -55,11 +64,7 @@ def student_among_teachers(
     probability 1/2: the states of a student alone among teachers and of students together are both visited, and no
     other student's behaviour is in the data, so that the student stays valid in any team.
     """
-    widths = [len(spec.groups[group]) for group in pool.groups]
-    taken = torch.rand(copies, sum(widths), generator=generator) < 0.5
-    sure = torch.randint(sum(widths), (copies, 1), generator=generator)
-    taken.scatter_(1, sure, torch.ones_like(sure, dtype=torch.bool))
-    own_seats = dict(zip(pool.groups, torch.split(taken, widths, dim=1), strict=True))
+    own_seats = draw_seats(pool, spec, copies, generator)
     players = {group: Seats(student) for group in pool.groups}
 
     def choose(scene: Scene, parameters: Mapping[str, Tensor]) -> dict[str, Actions]:

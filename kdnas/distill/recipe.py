@@ -9,16 +9,21 @@ from torch import Tensor
 
 from kdnas.compress.prune import prune
 from kdnas.compress.quantize import CALIBRATION_BATCHES, quantize
-from kdnas.distill.lessons import Lessons
+from kdnas.distill.classroom import Classroom
+from kdnas.distill.lessons import Lessons, split_tracks
+from kdnas.distill.losses import divergence, weighted_mean
 from kdnas.distill.memory import LessonMemory
-from kdnas.distill.teaching import Teaching
-from kdnas.distill.trainer import Classroom, train
+from kdnas.distill.teaching import Teaching, answer
+from kdnas.distill.trainer import Training, train
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.family import load_family
 from kdnas.students.student import Normalisation, Student
 
 IMPORTANCE_ROWS = 8192
 """Rows over which the importance of units is taken."""
+
+HELD_OUT = 0.05
+"""Share of the demonstrated tracks by which it is decided when a training may end."""
 
 
 def lineage(spec: StudentSpec) -> list[StudentSpec]:
@@ -33,7 +38,7 @@ def make_student(
     demonstrations: Lessons,
     *,
     seed: int,
-) -> Student:
+) -> tuple[Student, Training]:
     """Train one member of a lineage from the one before it (None for an ancestor).
 
     Raises:
@@ -41,8 +46,10 @@ def make_student(
     """
     recipe, family = room.recipe, load_family(spec.family)
     generator = torch.Generator().manual_seed(seed)
+    held_out = None
+    if recipe.adaptive.patience:
+        demonstrations, held_out = split_tracks(demonstrations, HELD_OUT, generator)
     memory = LessonMemory(demonstrations, recipe.memory_rows, generator)
-    teaching = Teaching(recipe=recipe)
     if parent is None:
         network = family.build(spec, room.pool.spaces, generator)
         normalisation = fit_normalisation(demonstrations) if recipe.normalise else None
@@ -51,7 +58,9 @@ def make_student(
     elif not spec.bits.quantized:
 
         def importance_loss(dense: Student) -> Tensor:
-            return teaching.loss(dense, memory, IMPORTANCE_ROWS)
+            outputs, lessons, counted = answer(dense, memory, IMPORTANCE_ROWS, recipe)
+            actions = dense.spaces.actions
+            return weighted_mean(divergence(actions, outputs, lessons.parameters, lessons.masks, 1.0), counted)
 
         student = prune(parent, spec, family, importance_loss)
         steps, learning_rate = recipe.recovery_steps, recipe.learning_rate
@@ -59,8 +68,17 @@ def make_student(
         batches = [memory.batch(recipe.batch).views for _ in range(CALIBRATION_BATCHES)]
         student = quantize(parent, spec, family, batches)
         steps, learning_rate = recipe.qat_steps, recipe.qat_learning_rate
-    train(student, room, memory, teaching, steps=steps, learning_rate=learning_rate, seed=seed + 1)
-    return student
+    training = train(
+        student,
+        room,
+        memory,
+        Teaching(room, student, generator),
+        steps=steps,
+        learning_rate=learning_rate,
+        seed=seed + 1,
+        held_out=held_out,
+    )
+    return student, training
 
 
 def fit_normalisation(lessons: Lessons) -> Normalisation:

@@ -1,35 +1,35 @@
 """The inner loop: one student learns to answer as its teacher does, on states that it leads to itself."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 
-from kdnas.config.study import DistillTable
-from kdnas.distill.lessons import make_lessons
+from kdnas.distill.classroom import Classroom
+from kdnas.distill.lessons import Lessons
 from kdnas.distill.memory import LessonMemory
-from kdnas.distill.pool import Pool, student_among_teachers
+from kdnas.distill.pool import student_among_teachers
 from kdnas.distill.teaching import Teaching
-from kdnas.envs.team_env import TeamEnv
+from kdnas.distill.thresholds import Plateau
 from kdnas.errors import StudentError
 from kdnas.evaluation.seeds import SeedSets
 from kdnas.students.student import Student
 from kdnas.teachers.episodes import record
-from kdnas.teachers.teacher import Teacher
 
 CHECK_EVERY = 200
 """Steps between two looks at whether the loss is still finite."""
 
+COOL_DOWN = 0.2
+"""Share of the planned steps over which the learning rate falls to 0 once a training has stopped making progress."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class Classroom:
-    """Where students of one pool learn: environment, teacher, recipe, and how on-policy episodes are played."""
+class Training:
+    """What a training took, and where it ended."""
 
-    env: TeamEnv
-    teacher: Teacher
-    pool: Pool
-    recipe: DistillTable
-    copies: int
-    max_steps: int
+    steps: int
+    loss: float
+    """Mean of the last `CHECK_EVERY` steps; 0 where there were none."""
 
 
 def train(
@@ -41,45 +41,59 @@ def train(
     steps: int,
     learning_rate: float,
     seed: int,
-) -> float:
-    """Train a student in place for a number of Adam steps; returns the mean loss of the last `CHECK_EVERY`.
+    held_out: Lessons | None = None,
+) -> Training:
+    """Train a student in place for at most so many Adam steps.
 
-    The learning rate falls to 0 by a cosine; gradients are clipped to norm 1. At the start of each of
-    `recipe.on_policy_rounds` equal stretches, episodes that the student plays among teachers join `memory`; an
-    ancestor, which knows nothing yet, skips the first.
+    Gradients are clipped to norm 1. At the start of each of `recipe.on_policy_rounds` equal stretches, episodes that
+    the student plays among teachers join `memory`; an ancestor, which knows nothing yet, skips the first.
+
+    The learning rate falls to 0 by a cosine over all steps. With held-out rows it stays where it is until the
+    divergence on them has stopped falling (`recipe.adaptive`), and then falls over the last steps (Haegele et al. 2024,
+    arXiv 2405.18392).
 
     Raises:
         StudentError: the loss is NaN or infinite.
     """
-    recipe = room.recipe
+    recipe, adaptive = room.recipe, room.recipe.adaptive
     generator = torch.Generator().manual_seed(seed)
-    parameters = list(student.parameters())
+    parameters = [*student.parameters(), *teaching.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=learning_rate, fused=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(steps, 1), eta_min=learning_rate * 1e-3)
     student.train()
     rounds = [index * steps // recipe.on_policy_rounds for index in range(recipe.on_policy_rounds)]
     pending = rounds[1:] if student.spec == student.spec.dense else rounds
+    plateau = Plateau(adaptive.patience, adaptive.tolerance)
+    cooling = max(int(COOL_DOWN * steps), 1)
+    falls_from, last = (0, steps) if held_out is None else (steps - cooling, steps)
     recent, counted = torch.zeros(()), 0
-    loss_mean = 0.0
-    for step in range(steps):
+    loss_mean, step = 0.0, 0
+    while step < last:
         if step in pending:
             play_on_policy(student, room, memory, generator)
             student.train()
-        loss = teaching.loss(student, memory, recipe.batch)
+        if held_out is not None and step < falls_from and step % adaptive.check_every == 0:
+            student.eval()
+            if plateau.should_stop(teaching.held_out(held_out)):
+                falls_from, last = step, step + cooling
+            student.train()
+        share = max(step - falls_from, 0) / max(last - falls_from, 1)
+        for setting in optimizer.param_groups:
+            setting["lr"] = learning_rate * max(0.5 * (1 + math.cos(math.pi * share)), 1e-3)
+        loss = teaching.loss(memory, recipe.batch)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        schedule.step()
+        step += 1
         recent, counted = recent + loss.detach(), counted + 1
-        if counted == CHECK_EVERY or step == steps - 1:
+        if counted == CHECK_EVERY or step == last:
             loss_mean = float(recent) / counted
             recent, counted = torch.zeros(()), 0
-            if loss_mean != loss_mean or loss_mean == float("inf"):
-                raise StudentError(f"student {student.spec}: the loss became {loss_mean} at step {step + 1} of {steps}")
+            if not math.isfinite(loss_mean):
+                raise StudentError(f"student {student.spec}: the loss became {loss_mean} at step {step} of {steps}")
     student.eval()
     student.check_finite()
-    return loss_mean
+    return Training(steps=step, loss=loss_mean)
 
 
 def play_on_policy(student: Student, room: Classroom, memory: LessonMemory, generator: torch.Generator) -> None:
@@ -90,4 +104,4 @@ def play_on_policy(student: Student, room: Classroom, memory: LessonMemory, gene
     seeds = SeedSets(int(torch.randint(2**31 - 1, (), generator=generator))).demonstrations(count)
     choose = student_among_teachers(room.pool, student, room.env.spec, room.copies, generator)
     episodes = record(room.env, room.teacher, choose, seeds, copies=room.copies, max_steps=room.max_steps)
-    memory.add(make_lessons(episodes, room.pool))
+    memory.add(room.lessons(episodes))

@@ -1,16 +1,17 @@
 """What a worker does: train one student, or play one team. Module-level, so that a spawned process finds them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdnas.distill.bank import StudentBank
-from kdnas.distill.lessons import make_lessons
+from kdnas.distill.classroom import Classroom, open_classroom
+from kdnas.distill.lessons import Lessons
+from kdnas.distill.pool import Pool
 from kdnas.distill.recipe import lineage, make_student
-from kdnas.distill.trainer import Classroom
 from kdnas.envs.rollouts import play
 from kdnas.envs.team_env import TeamEnv
 from kdnas.policies.team_policy import RandomPolicy, TeamPolicy
@@ -63,6 +64,28 @@ def record_demonstrations(setup: Setup, run: Path) -> Demonstrations:
     )
 
 
+def open_room(setup: Setup, pool: Pool, demonstrations: Demonstrations) -> tuple[Classroom, Lessons]:
+    """The classroom of a pool, and the demonstrations as its lessons.
+
+    Raises:
+        ConfigError: a term of the loss that this teacher or these agents cannot have.
+        RunError: the demonstrations are damaged.
+    """
+    config = setup.config
+    episodes = demonstrations.episodes(list(setup.spec.groups))
+    room = open_classroom(
+        setup.env,
+        setup.teacher,
+        pool,
+        config.distill,
+        episodes,
+        copies=config.evaluation.copies,
+        max_steps=config.env.max_steps,
+        seed=config.search.seed,
+    )
+    return room, room.lessons(episodes)
+
+
 @dataclass(kw_only=True)
 class _Desk:
     """What a worker keeps between tasks."""
@@ -70,6 +93,8 @@ class _Desk:
     setup: Setup
     bank: StudentBank
     demonstrations: Demonstrations
+    rooms: dict[str, tuple[Classroom, Lessons]] = field(default_factory=dict)
+    """Pool name -> its classroom and demonstrated lessons."""
     real: TeamEnv | None = None
 
 
@@ -90,19 +115,14 @@ def train_student(group: str, spec: StudentSpec) -> None:
     """
     desk = _DESK[0]
     setup = desk.setup
-    pool, config = setup.pools[group], setup.config
-    room = Classroom(
-        env=setup.env,
-        teacher=setup.teacher,
-        pool=pool,
-        recipe=config.distill,
-        copies=config.evaluation.copies,
-        max_steps=config.env.max_steps,
-    )
+    pool = setup.pools[group]
+    if pool.name not in desk.rooms:
+        desk.rooms[pool.name] = open_room(setup, pool, desk.demonstrations)
+    room, lessons = desk.rooms[pool.name]
     ancestors = lineage(spec)
     parent = desk.bank.load(pool, ancestors[-2]) if len(ancestors) > 1 else None
-    lessons = make_lessons(desk.demonstrations.episodes(pool.groups), pool)
-    desk.bank.store(pool, make_student(spec, parent, room, lessons, seed=desk.bank.training_seed(pool, spec)))
+    student, training = make_student(spec, parent, room, lessons, seed=desk.bank.training_seed(pool, spec))
+    desk.bank.store(pool, student, steps=training.steps)
 
 
 def play_team(candidate: Mapping[str, StudentSpec] | str, seeds: list[int], real: bool) -> NDArray[np.float64]:

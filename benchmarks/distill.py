@@ -73,6 +73,8 @@ class Job:
         return (self.env, self.student, self.bits, self.variant, self.seed, self.seeds)
 
 
+OFFLINE = {"on_policy_rounds": 0}
+
 TERMS: dict[str, dict[str, Any]] = {
     "behaviour cloning": {"loss": {"kl": 0.0, "cross_entropy": 1.0}},
     "KL": {},
@@ -104,8 +106,8 @@ def blocks() -> dict[str, list[Job]]:
             found["terms"] += [replace(one, variant=name, recipe=recipe) for name, recipe in TERMS.items()]
             found["ways"] += [
                 replace(one, variant="KL, from scratch", inherited=False),
-                replace(one, variant="KL, from scratch, without DAgger", inherited=False, recipe={"on_policy_rounds": 0}),
-                replace(one, variant="KL, without DAgger", recipe={"on_policy_rounds": 0}),
+                replace(one, variant="KL, from scratch, without DAgger", inherited=False, recipe=OFFLINE),
+                replace(one, variant="KL, without DAgger", recipe=OFFLINE),
             ]
             found["bits"] += [replace(one, variant="KL", bits=bits) for bits in ("w8a8i8", "w4a8i8")]
         found["bits"] += [

@@ -14,6 +14,7 @@ Count = Annotated[int, Field(ge=1, strict=True)]
 CountOrZero = Annotated[int, Field(ge=0, strict=True)]
 Positive = Annotated[float, Field(gt=0.0, strict=True)]
 NonNegative = Annotated[float, Field(ge=0.0, strict=True)]
+BelowOne = Annotated[float, Field(ge=0.0, lt=1.0, strict=True)]
 Switch = Annotated[bool, Field(strict=True)]
 
 MAX_FEATURES = 1 << 16
@@ -182,6 +183,73 @@ class TeacherTable(Strict):
         return self
 
 
+class LossTable(Strict):
+    """`[distill.loss]`: weights of the terms, in the style of KD-MARL (arXiv 2604.06691); a term of weight 0 is off."""
+
+    kl: NonNegative = 1.0
+    """Divergence from the teacher's action distribution."""
+    cross_entropy: NonNegative = 0.0
+    """-log probability of the teacher's greedy action; discrete actions only."""
+    relation: NonNegative = 0.0
+    """How much this agent's answers resemble those of the other agents' teachers; needs another agent."""
+    role: NonNegative = 0.0
+    """Alignment of the student's last hidden layer with the teacher's, through a projector that is not deployed."""
+    q: NonNegative = 0.0
+    """Squared error of action values; needs a teacher that says them (`q_temperature`)."""
+    role_size: Count = 16
+    """Principal components of the teacher's last hidden layer that make a role."""
+    advantage_beta: NonNegative = 0.0
+    """Rows are weighted by exp(advantage / advantage_beta), with advantages of mean 0 and deviation 1; 0 weighs all
+    alike."""
+    advantage_low: NonNegative = 0.1
+    """No row weighs less."""
+    advantage_high: Positive = 5.0
+    """No row weighs more."""
+    gamma: Share = 0.95
+    """Discount of the advantages (GAE, Schulman et al. 2016, arXiv 1506.02438)."""
+    gae_lambda: Share = 0.95
+    """Their lambda: 1 takes the whole rest of the episode, 0 one step and the critic."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.advantage_low > self.advantage_high:
+            raise ValueError(
+                f"advantage_low = {self.advantage_low} lies above advantage_high = {self.advantage_high}; exchange them"
+            )
+        return self
+
+
+class AdaptiveTable(Strict):
+    """`[distill.adaptive]`: a training that follows the student's progress."""
+
+    quantile: BelowOne = 0.0
+    """About so large a share of each batch, the rows on which the student agrees best with its teacher, teaches
+    nothing; 0 switches it off."""
+    momentum: BelowOne = 0.99
+    """How slowly the threshold between them follows from batch to batch."""
+    patience: CountOrZero = 0
+    """Training stops after so many checks in a row without progress; 0 never stops early."""
+    tolerance: Positive = 0.01
+    """Progress is a divergence on held-out rows that is smaller by this share."""
+    check_every: Count = 500
+    """Steps from check to check."""
+
+
+class PolishTable(Strict):
+    """`[distill.polish]`: after imitation, a short policy-gradient run on the reward, kept only where it is better."""
+
+    rounds: CountOrZero = 0
+    """Batches of on-policy episodes, each learned from and thrown away; 0 switches it off."""
+    episodes: Count = 256
+    """Episodes of each such batch."""
+    learning_rate: Positive = 3e-4
+    """Of Adam; it falls to 0 over the rounds."""
+    leash: NonNegative = 0.1
+    """Weight of the KL to the teacher beside the policy gradient."""
+    validation_episodes: Count = 512
+    """Played before and after, with teachers in all other seats, to keep the better one."""
+
+
 class DistillTable(Strict):
     """`[distill]`: the inner loop. Steps are optimizer steps on batches of `batch` observations."""
 
@@ -213,6 +281,9 @@ class DistillTable(Strict):
     normalise: Switch = False
     """Shift and scale each observation feature by its mean and deviation in the demonstrations (priced: 2 numbers and
     one multiply-accumulate a feature)."""
+    loss: LossTable = LossTable()
+    adaptive: AdaptiveTable = AdaptiveTable()
+    polish: PolishTable = PolishTable()
 
     @model_validator(mode="after")
     def _longer_than_burn_in(self) -> Self:

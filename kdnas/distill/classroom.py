@@ -81,7 +81,7 @@ def open_classroom(
         q_temperature=teacher.reading[group].q_temperature,
     )
     value = teacher.value
-    if value is None and loss.advantage_beta:
+    if value is None and (loss.advantage_beta or recipe.polish.rounds):
         generator = torch.Generator().manual_seed(seed)
         value = fit_value(demonstrations, env.spec, loss.gamma, loss.gae_lambda, max_steps, generator)
     roles = None

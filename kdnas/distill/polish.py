@@ -89,15 +89,14 @@ def _improve(
     advantage = (lived.advantages - gains.mean()) / (gains.std() + 1e-8)
     tracks = max(MINIBATCH // lived.counted.shape[1], 1)
     for _ in range(EPOCHS):
-        for rows in torch.randperm(len(lived.counted), generator=generator).split(tracks):
+        for rows in torch.split(torch.randperm(len(lived.counted), generator=generator), tracks):
             said = _policy(student, lived, rows)
             ratio = (log_prob(actions, said, lived.choices[rows]) - old[rows]).exp()
             clipped = ratio.clamp(1 - CLIP, 1 + CLIP)
             gain = torch.min(ratio * advantage[rows], clipped * advantage[rows])
-            outputs, mask = said[..., : actions.outputs].flatten(0, 1), lived.masks
-            far = divergence(
-                actions, outputs, lived.parameters[rows].flatten(0, 1), None if mask is None else mask[rows].flatten(0, 1), 1.0
-            )
+            outputs, taught = said[..., : actions.outputs].flatten(0, 1), lived.parameters[rows].flatten(0, 1)
+            mask = None if lived.masks is None else lived.masks[rows].flatten(0, 1)
+            far = divergence(actions, outputs, taught, mask, 1.0)
             weight = lived.counted[rows].to(gain.dtype)
             loss = ((leash * far.reshape(gain.shape) - gain) * weight).sum() / weight.sum().clamp_min(1)
             optimizer.zero_grad()

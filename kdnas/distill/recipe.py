@@ -13,6 +13,7 @@ from kdnas.distill.classroom import Classroom
 from kdnas.distill.lessons import Lessons, split_tracks
 from kdnas.distill.losses import divergence, weighted_mean
 from kdnas.distill.memory import LessonMemory
+from kdnas.distill.polish import polish
 from kdnas.distill.teaching import Teaching, answer
 from kdnas.distill.trainer import Training, train
 from kdnas.spaces.spec import StudentSpec
@@ -78,6 +79,8 @@ def make_student(
         seed=seed + 1,
         held_out=held_out,
     )
+    if recipe.polish.rounds and parent is not None:
+        polish(student, room, seed=seed + 2)
     return student, training
 
 

@@ -118,7 +118,9 @@ class _Hearing:
         self.heard.append(getattr(inputs[0], "value", inputs[0]))  # brevitas hands on a tensor with its scale
 
 
-def answer(student: Student, memory: LessonMemory, rows: int, recipe: DistillTable) -> tuple[Tensor, Lessons, Tensor | None]:
+def answer(
+    student: Student, memory: LessonMemory, rows: int, recipe: DistillTable
+) -> tuple[Tensor, Lessons, Tensor | None]:
     """Outputs (R, N) of a student, the lessons (R) that it was asked, and which of them count, None being all."""
     if not student.hidden_size:
         lessons = memory.batch(rows)

@@ -118,7 +118,9 @@ def record(
             for field in fields(record)
             if getattr(record, field.name) is not None
         }
-        if record.masks is not None:  # a step that never came forbids nothing
+        # A step that never came: nothing is said to it, and it forbids nothing.
+        parts["parameters"][~parts["alive"]] = 0.0
+        if record.masks is not None:
             parts["masks"][~parts["alive"]] = True
         groups[group] = GroupRecord(**parts)
     return Episodes(groups=groups, state=join([chunk.state for chunk in chunks]))

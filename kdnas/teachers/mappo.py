@@ -19,6 +19,7 @@ from kdnas.envs.team_env import TeamEnv
 from kdnas.policies.actions import Box
 from kdnas.policies.distribution import entropy, log_prob, sample, to_actions
 from kdnas.policies.masks import mask_logits
+from kdnas.teachers.advantages import advantages_by_gae
 from kdnas.teachers.network import GaussianActor, make_mlp
 
 
@@ -176,25 +177,6 @@ def _collect(
         rewards=torch.stack(rewards),
         alive=torch.stack(alive),
     )
-
-
-def advantages_by_gae(
-    rewards: Tensor, values: Tensor, alive: Tensor, gamma: float, gae_lambda: float
-) -> tuple[Tensor, Tensor]:
-    """Generalised advantage estimates and value targets, both (T, B, agents).
-
-    A_t = sum_l (gamma lambda)^l delta_{t+l},  delta_t = r_t + gamma V(s_{t+1}) - V(s_t); V after an agent's last step
-    is 0 (equation 16 of arXiv 1506.02438).
-    """
-    advantages = torch.zeros_like(rewards)
-    carried = torch.zeros_like(rewards[0])
-    next_value = torch.zeros_like(rewards[0])
-    for index in reversed(range(len(rewards))):
-        delta = rewards[index] + gamma * next_value - values[index]
-        carried = (delta + gamma * gae_lambda * carried) * alive[index]
-        advantages[index] = carried
-        next_value = values[index] * alive[index]
-    return advantages, advantages + values
 
 
 def _update(

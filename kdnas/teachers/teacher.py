@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kdnas.envs.spec import EnvSpec
-from kdnas.errors import TeacherError
+from kdnas.errors import TeacherError, name_nearest
 from kdnas.policies.actions import Box
 from kdnas.policies.arrays import Actions
 from kdnas.policies.distribution import greedy
@@ -47,7 +47,8 @@ class Teacher:
         reading: group -> how its network is asked, for those that do not simply map observations to logits.
 
     Raises:
-        TeacherError: a group without a network, or a network that does not fit the group's spaces or is not finite.
+        TeacherError: a group without a network, a network that does not fit the group's spaces or is not finite, or a
+            reading of a group that is not there.
     """
 
     def __init__(
@@ -61,6 +62,9 @@ class Teacher:
         self.spec = spec
         self.actors = {group: actor.eval().requires_grad_(False) for group, actor in actors.items()}
         self.value = value.eval().requires_grad_(False) if value is not None else None
+        unknown = [group for group in reading or {} if group not in spec.groups]
+        if unknown:
+            raise TeacherError(f"reading: no group {unknown[0]!r}: {name_nearest(unknown[0], spec.groups)}")
         self.reading = {group: (reading or {}).get(group, Reading()) for group in spec.groups}
         self._hidden: dict[str, Tensor] = {}
         self._check()

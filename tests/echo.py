@@ -2,12 +2,17 @@
 
 Each agent sees random numbers and is paid 1 for naming the largest of the first N; an episode has 5 steps. A perfect
 team returns 5, random play 5 / N.
+
+With "multi-discrete" actions it names the larger of the first two and the largest of the next three, for 1/2 each:
+random play returns 5 (1/4 + 1/6) = 2.08. With "box" actions it says two numbers x again, clipped to [-1, 1], and is
+paid 1 less the mean square of what it is off: random play returns 5 (1 - 1/3 - E[clip(x)^2]) = 5 (2/3 - 0.516) = 0.75.
 """
 
 import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +21,33 @@ import torch
 from torch import nn
 
 from kdnas.envs import AgentSpec, BatchedStep, EnvSpec
-from kdnas.policies.actions import Discrete
-from kdnas.teachers import Teacher, make_mlp
+from kdnas.policies.actions import Box, Discrete, MultiDiscrete
+from kdnas.teachers import GaussianActor, Teacher, make_mlp
 
 STEPS = 5
+
+ALIKE = {
+    "discrete": AgentSpec(observation_size=3, actions=Discrete(3)),
+    "multi-discrete": AgentSpec(observation_size=5, actions=MultiDiscrete((2, 3))),
+    "box": AgentSpec(observation_size=2, actions=Box((-1.0, -1.0), (1.0, 1.0))),
+}
 
 
 class Echo:
     """Steps in batches: `left` and `right` see 3 numbers and have 3 actions; with `kinds` `right` sees 4 and has 2."""
 
-    def __init__(self, *, kinds: bool = False, masked: bool = False, step_s: float = 0.0, fails_at: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        actions: str = "discrete",
+        kinds: bool = False,
+        masked: bool = False,
+        step_s: float = 0.0,
+        fails_at: int = 0,
+    ) -> None:
         self.name = "echo"
         other = AgentSpec(observation_size=4, actions=Discrete(2), masked=masked)
-        alike = AgentSpec(observation_size=3, actions=Discrete(3), masked=masked)
+        alike = replace(ALIKE[actions], masked=masked)
         self.agents = {"left": alike, "right": other if kinds else alike}
         self.state_size = sum(spec.observation_size for spec in self.agents.values())
         self._step_s, self._fails_at = step_s, fails_at
@@ -41,11 +60,11 @@ class Echo:
 
     def step(self, actions: Mapping[str, np.ndarray]) -> BatchedStep:
         time.sleep(self._step_s)
-        right = {agent: self._seen(agent)[:, : spec.action_count].argmax(1) for agent, spec in self.agents.items()}
+        rewards = {agent: self._paid(agent, chosen) for agent, chosen in actions.items()}
         self._step += 1
         if self._step == self._fails_at:
             raise ValueError("out of\nfuel")
-        return self._shown({agent: (actions[agent] == right[agent]).astype(np.float32) for agent in self.agents})
+        return self._shown(rewards)
 
     def close(self) -> None:
         pass
@@ -55,11 +74,23 @@ class Echo:
         rows = self._drawn[:, self._step]
         return rows[:, :own] if agent == "left" else rows[:, -own:]
 
+    def _paid(self, agent: str, chosen: np.ndarray) -> np.ndarray:
+        space, seen = self.agents[agent].actions, self._seen(agent)
+        if isinstance(space, Box):
+            return 1 - np.square(chosen - seen.clip(-1, 1)).mean(1)
+        factors = np.split(seen[:, : space.outputs], np.cumsum(space.counts)[:-1], axis=1)
+        right = np.stack([factor.argmax(1) for factor in factors], 1)
+        return (chosen.reshape(right.shape) == right).mean(1, dtype=np.float32)
+
     def _shown(self, rewards: dict[str, np.ndarray]) -> BatchedStep:
         copies, alive = len(self._drawn), self._step < STEPS
         return BatchedStep(
             observations={agent: self._seen(agent) * alive for agent in self.agents},
-            masks={agent: np.ones((copies, s.action_count), np.bool_) for agent, s in self.agents.items() if s.masked},
+            masks={
+                agent: np.ones((copies, spaces.actions.outputs), np.bool_)
+                for agent, spaces in self.agents.items()
+                if spaces.masked
+            },
             alive={agent: np.full(copies, alive) for agent in self.agents},
             rewards=rewards,
             state=self._drawn[:, self._step],
@@ -88,8 +119,11 @@ def teach(spec: EnvSpec, *, sharpness: float = 4.0, wrong: bool = False) -> Teac
     for group in spec.groups:
         spaces = spec.group_spec(group)
         if spaces not in networks:
-            sign = -1.0 if wrong else 1.0
-            networks[spaces] = perfect(spaces.observation_size, spaces.actions.outputs, sign * sharpness)
+            inputs, outputs, sign = spaces.observation_size, spaces.actions.outputs, -1.0 if wrong else 1.0
+            if isinstance(spaces.actions, Box):  # the numbers themselves
+                networks[spaces] = GaussianActor(perfect(inputs, outputs, sign), outputs)
+            else:
+                networks[spaces] = perfect(inputs, outputs, sign * sharpness)
     return Teacher(spec, {group: networks[spec.group_spec(group)] for group in spec.groups})
 
 

@@ -3,10 +3,11 @@
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kdnas.config.study import Strict
 from kdnas.envs.spec import AgentSpec
+from kdnas.errors import ConfigError
 from kdnas.policies.actions import ActionSpace, Box, Discrete, MultiDiscrete
 
 Width = Annotated[int, Field(ge=1, le=65536)]
@@ -32,18 +33,24 @@ class ActionsCard(Strict):
             return cls(kind="box", low=low, high=high, squashed=space.squashed)
         return cls(kind="discrete" if isinstance(space, Discrete) else "multi-discrete", counts=space.counts)
 
+    @model_validator(mode="after")
+    def _is_a_space(self) -> Self:
+        if self.kind == "discrete" and len(self.counts) != 1:
+            raise ValueError(f"discrete actions have one count, but got {self.counts}")
+        try:
+            _ = self.space
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return self
+
     @property
     def space(self) -> ActionSpace:
-        """The action space of the card.
-
-        Raises:
-            ConfigError: there is none with these choices or bounds.
-        """
+        """The action space of the card."""
         if self.kind == "box":
             low = tuple(-math.inf if value is None else value for value in self.low)
             high = tuple(math.inf if value is None else value for value in self.high)
             return Box(low, high, self.squashed)
-        return Discrete(sum(self.counts)) if self.kind == "discrete" else MultiDiscrete(self.counts)
+        return Discrete(self.counts[0]) if self.kind == "discrete" else MultiDiscrete(self.counts)
 
 
 class SpacesCard(Strict):
@@ -55,7 +62,7 @@ class SpacesCard(Strict):
 
     @property
     def spec(self) -> AgentSpec:
-        """The spaces of the card; raises as `ActionsCard.space`."""
+        """The spaces of the card."""
         return AgentSpec(observation_size=self.observation_size, actions=self.actions.space, masked=self.masked)
 
 

@@ -49,13 +49,15 @@ class Student(nn.Module):
 
     def forward(self, views: Tensor) -> Tensor:
         if not self.hidden_size:
-            return self.step(views.reshape(-1, views.shape[-1]), None)[0].reshape(*views.shape[:-1], -1)
+            flat = self.step(views.reshape(-1, views.shape[-1]), None)[0]
+            return flat.reshape(*views.shape[:-1], flat.shape[-1])
         tracks = views.reshape(-1, *views.shape[-2:])
         outputs, hidden = [], self.begin(len(tracks))
         for seen in tracks.unbind(1):
             said, hidden = self.step(seen, hidden)
             outputs.append(said)
-        return torch.stack(outputs, 1).reshape(*views.shape[:-1], -1)
+        along = torch.stack(outputs, 1)
+        return along.reshape(*views.shape[:-1], along.shape[-1])
 
     def begin(self, rows: int) -> Tensor | None:
         """The hidden state (rows, H) at the beginning of an episode; None for a student that remembers nothing."""

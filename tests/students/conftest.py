@@ -1,6 +1,7 @@
 """Teams of lightly used students."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from kdnas.policies.actions import Discrete
 from kdnas.policies.arrays import Floats
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
-from kdnas.students import Normalisation, Student, Team, load_family
-from kdnas.students.bundle import ArtifactCard, Hashes, StudentCard, group_cards
+from kdnas.students import Normalisation, Student, StudentTeam, Team, load_family, load_student
+from kdnas.students.bundle import group_cards, save_weights, write_card
+from kdnas.students.card import ArtifactCard, Hashes, StudentCard
 
 MakeStudent = Callable[..., Student]
 
@@ -59,6 +61,17 @@ def team(make_student: MakeStudent) -> Team:
     return Team(ENV, students)
 
 
+@pytest.fixture
+def folder(team: Team, tmp_path: Path) -> Path:
+    write_card(tmp_path, card_of(team, save_weights(tmp_path, team)))
+    return tmp_path
+
+
+@pytest.fixture
+def loaded(folder: Path) -> StudentTeam:
+    return load_student(folder)
+
+
 def card_of(team: Team, weights: str) -> StudentCard:
     cost = {
         "flops": 1000,
@@ -74,7 +87,7 @@ def card_of(team: Team, weights: str) -> StudentCard:
         kdnas_version="0.1.0",
         environment="test",
         trial=7,
-        state_size=12,
+        state_size=team.spec.state_size,
         groups=group_cards(team),
         cost=cost | {"worst_agent": cost, "teacher": teacher, "groups": {}},
         score={"retention": interval, "return": interval | {"mean": -8.5, "low": -9.0, "high": -8.0}, "seeds": "final"},

@@ -7,25 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scenes import scene_of
 
-from kdnas.envs.spec import EnvSpec
+from kdnas.envs.spec import AgentSpec, EnvSpec
 from kdnas.errors import BundleError
+from kdnas.policies.actions import Box, MultiDiscrete
 from kdnas.students import StudentTeam, Team, load_student, read_student_card
 from kdnas.students.bundle import CARD, WEIGHTS, save_weights, write_card
 from kdnas.students.weights import read_tensors, write_tensors
 
 from .conftest import DRONE, MakeStudent, card_of, rows
-
-
-@pytest.fixture
-def folder(team: Team, tmp_path: Path) -> Path:
-    write_card(tmp_path, card_of(team, save_weights(tmp_path, team)))
-    return tmp_path
-
-
-@pytest.fixture
-def loaded(folder: Path) -> StudentTeam:
-    return load_student(folder)
 
 
 def edit(folder: Path, change: Any) -> None:
@@ -50,58 +41,16 @@ def test_what_is_read_acts_as_what_was_written(team: Team, loaded: StudentTeam) 
         seen = torch.from_numpy(rows(2000, features))
         assert torch.equal(loaded.team.students[group](seen), team.students[group](seen))
     drone, scout = rows(500, 3), rows(500, 6)
-    want = team.act(
-        {"scout": scout[:, None], "drones": np.stack([drone, drone[::-1]], 1)}, {}, np.zeros((500, 12), np.float32)
-    )
+    want = team.act(scene_of({"scout": scout[:, None], "drones": np.stack([drone, drone[::-1]], 1)}))
     have = loaded.act({"scout": scout, "drone_0": drone, "drone_1": drone[::-1]})
     np.testing.assert_array_equal(have["scout"], want["scout"][:, 0])
     np.testing.assert_array_equal(have["drone_0"], want["drones"][:, 0])
     np.testing.assert_array_equal(have["drone_1"], want["drones"][:, 1])
 
 
-def test_one_observation_gives_a_number(loaded: StudentTeam) -> None:
-    actions = loaded.act({"drone_1": [0.1, 0.2, 0.3]})
-    assert list(actions) == ["drone_1"]
-    assert type(actions["drone_1"]) is int
-    batch = loaded.act({"drone_1": [[0.1, 0.2, 0.3]] * 3})["drone_1"]
-    assert batch.tolist() == [actions["drone_1"]] * 3
-
-
-def test_masked_actions_are_never_chosen(loaded: StudentTeam) -> None:
-    seen = rows(100, 6)
-    free = loaded.act({"scout": seen})["scout"]
-    mask = np.ones((100, 4), np.int8)
-    mask[np.arange(100), free] = 0
-    second = loaded.act({"scout": seen}, {"scout": mask})["scout"]
-    assert (second != free).all()
-    only = loaded.act({"scout": seen[0]}, {"scout": [False, False, True, False]})
-    assert only == {"scout": 2}
-
-
 def test_weights_are_readable_by_everyone(folder: Path) -> None:
     # As the card beside them; a deployed folder is not always read by the user who made it.
     assert (folder / WEIGHTS).stat().st_mode == (folder / CARD).stat().st_mode
-
-
-@pytest.mark.parametrize(
-    ("observations", "masks", "said"),
-    [
-        ({"drone_2": [0, 0, 0]}, None, r"no agent 'drone_2': did you mean 'drone_"),
-        ({"drone_0": [0, 0, 0]}, {"drone": [1] * 5}, r"no agent 'drone': did you mean 'drone_"),
-        ({"drone_0": [0, 0]}, None, r"'drone_0' observes 3 features, but got the shape \(2,\)"),
-        ({"drone_0": 1.0}, None, r"'drone_0' observes 3 features, but got the shape \(\)"),
-        ({"drone_0": [[[0, 0, 0]]]}, None, r"'drone_0' observes 3 features, but got the shape \(1, 1, 3\)"),
-        ({"drone_0": [[0, 0, 0], [0, 0]]}, None, r"'drone_0': list is no array of numbers"),
-        ({"drone_0": "north"}, None, r"'drone_0': str is no array of numbers"),
-        ({"scout": [0] * 6}, {"scout": [1] * 5}, r"'scout': the mask must have 4 entries .* got the shape \(5,\)"),
-        ({"scout": [0] * 6}, {"scout": [[1] * 4]}, r"'scout': the mask must have 4 entries .* got the shape \(1, 4\)"),
-        ({"scout": [[0] * 6]}, {"scout": [1] * 4}, r"'scout': the mask must have 4 entries .* got the shape \(4,\)"),
-        ({"scout": [0] * 6}, {"scout": [0] * 4}, r"'scout': the mask must .* allow one of them"),
-    ],
-)
-def test_bad_observations_and_masks(loaded: StudentTeam, observations: Any, masks: Any, said: str) -> None:
-    with pytest.raises(BundleError, match=said):
-        loaded.act(observations, masks)
 
 
 def test_weights_that_are_cut_in_half_or_changed_by_a_bit(folder: Path) -> None:
@@ -156,6 +105,11 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
         (lambda t: t["groups"]["scout"]["spec"]["bits"].update(weight=8), "'scout' is mlp 8x6 w8a8i8, but .* w4a8i8"),
         (lambda t: t["groups"]["scout"]["spec"].update(bits=None), "group 'scout' has no readable spec"),
         (lambda t: t["groups"]["scout"]["spaces"].update(observation_size=7), r"'linears.0.weight' is \(8, 6\)"),
+        (lambda t: t["groups"]["drones"]["spaces"]["actions"].update(counts=[4]), r"'linears.2.bias' is \(5,\)"),
+        (
+            lambda t: t["groups"]["drones"]["spaces"]["actions"].update(kind="box", low=[1.0], high=[0.0]),
+            r"\[groups.drones.spaces.actions\]: box: low < high must hold",
+        ),
         (lambda t: t["groups"]["drones"].update(agents=["scout"]), "an agent is in two groups"),
         (lambda t: t["groups"]["drones"]["normalisation"].update(shift=[0.0]), "is not one of 3 features"),
         (lambda t: t.update(schema_version=2), "schema_version: must be 1, but got 2"),
@@ -236,3 +190,23 @@ def test_groups_may_be_called_as_other_groups_files(make_student: MakeStudent, t
     team = Team(spec, {"a": make_student(), "a/b": make_student(hidden=(4,))})
     write_card(tmp_path, card_of(team, save_weights(tmp_path, team)))
     assert load_student(tmp_path).team.students["a/b"].spec.hidden == (4,)
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        MultiDiscrete((2, 3)),
+        Box((-1.0, -np.inf), (0.5, 0.1)),
+        Box((-1.0, -2.0), (0.5, 0.1), squashed=True),
+    ],
+)
+def test_other_actions_come_back_with_the_team(make_student: MakeStudent, tmp_path: Path, actions: Any) -> None:
+    spaces = AgentSpec(observation_size=3, actions=actions)
+    spec = EnvSpec(name="test", agents={"x": spaces, "y": spaces}, groups={"all": ("x", "y")}, state_size=6)
+    team = Team(spec, {"all": make_student(spaces=spaces)})
+    write_card(tmp_path, card_of(team, save_weights(tmp_path, team)))
+    again, seen = load_student(tmp_path), rows(500, 3)
+    assert again.team.spec == spec
+    want = team.act(scene_of({"all": np.stack([seen, -seen], 1)}))["all"]
+    have = again.act({"x": seen, "y": -seen})
+    np.testing.assert_array_equal(np.stack([have["x"], have["y"]], 1), want, strict=True)

@@ -1,11 +1,15 @@
 import numpy as np
 import pytest
 import torch
+from scenes import scene_of
 
+from kdnas.envs.spec import AgentSpec, EnvSpec
 from kdnas.errors import StudentError
-from kdnas.students import Normalisation, Team
+from kdnas.policies.actions import Box, MultiDiscrete
+from kdnas.students import Normalisation, Seats, Team
 
 from .conftest import DRONE, ENV, SCOUT, MakeStudent, rows
+from .memory import remembering
 
 
 def test_leading_dimensions_are_kept(make_student: MakeStudent) -> None:
@@ -53,10 +57,77 @@ def test_a_team_acts_greedily_and_ties_go_to_the_lowest(make_student: MakeStuden
     team = Team(ENV, {group: student.train() for group, student in students.items()})
     assert not any(student.training for student in team.students.values())
     mask = np.array([[[False, False, True, True]], [[True] * 4]])
-    actions = team.act(
-        {"scout": rows(2, 6)[:, None], "drones": np.zeros((2, 2, 3), np.float32)},
-        {"scout": mask, "drones": None},
-        np.zeros((2, 12), np.float32),
-    )
+    scene = scene_of({"scout": rows(2, 6)[:, None], "drones": np.zeros((2, 2, 3))}, {"scout": mask})
+    actions = team.act(scene)
     assert actions["scout"].tolist() == [[2], [0]]  # all logits are 0
     assert actions["drones"].tolist() == [[1, 1], [1, 1]]  # 2 in places 1 and 3
+
+
+def test_a_team_sees_the_views(make_student: MakeStudent) -> None:
+    spec = EnvSpec(name="test", agents={"a": SCOUT}, groups={"all": ("a",)}, state_size=6)
+    team, seen = Team(spec, {"all": make_student(spaces=DRONE)}), rows(50, 3)[:, None]
+    actions = team.act(scene_of({"all": np.zeros((50, 1, 6))}, views={"all": seen}))["all"]
+    assert actions.tolist() == team.students["all"](torch.from_numpy(seen)).argmax(-1).tolist()
+    assert len(set(actions.ravel().tolist())) > 1
+
+
+def test_a_team_acts_in_every_kind_of_space(make_student: MakeStudent) -> None:
+    kinds = {
+        "factored": AgentSpec(observation_size=3, actions=MultiDiscrete((2, 3)), masked=True),
+        "clipped": AgentSpec(observation_size=3, actions=Box((-1.0, -1.0), (2.0, 2.0))),
+    }
+    spec = EnvSpec(name="test", agents=kinds, groups={kind: (kind,) for kind in kinds}, state_size=6)
+    students = {kind: make_student(spaces=spaces) for kind, spaces in kinds.items()}
+    for kind, outputs in (("factored", [0.0, 1.0, 5.0, 7.0, 6.0]), ("clipped", [3.0, -0.5])):
+        with torch.no_grad():
+            students[kind].network.linears[-1].weight.zero_()
+            students[kind].network.linears[-1].bias.copy_(torch.tensor(outputs))
+    mask = np.array([[[True] * 5], [[True, False, True, False, True]]])
+    actions = Team(spec, students).act(scene_of({kind: np.zeros((2, 1, 3)) for kind in kinds}, {"factored": mask}))
+    assert actions["factored"].tolist() == [[[1, 1]], [[0, 2]]]
+    assert actions["clipped"].tolist() == [[[2.0, -0.5]]] * 2
+    assert (actions["factored"].dtype, actions["clipped"].dtype) == (np.int64, np.float32)
+
+
+def test_a_student_without_memory(make_student: MakeStudent) -> None:
+    student = make_student()
+    assert (student.hidden_size, student.begin(5)) == (0, None)
+    assert [tuple(probe.shape) for probe in student.probe()] == [(1, 3)]
+    seen = torch.from_numpy(rows(4, 3))
+    outputs, following = student.step(seen, None)
+    assert torch.equal(outputs, student(seen))
+    assert following is None
+
+
+def test_a_student_with_memory_reads_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    student = remembering(monkeypatch)[1]["all"]
+    assert student.begin(5).tolist() == [[0.0]] * 5
+    assert [tuple(probe.shape) for probe in student.probe()] == [(1, 1), (1, 1)]
+    # Two episodes of three steps: the sums since their beginning.
+    seen = torch.tensor([[1.0, 2.0, 4.0], [0.5, 0.0, -1.0]])[..., None]
+    assert student(seen)[..., 1].tolist() == [[1, 3, 7], [0.5, 0.5, -0.5]]
+    assert student(seen[0])[..., 1].tolist() == [1, 3, 7]
+    assert student(seen.reshape(2, 1, 3, 1)).shape == (2, 1, 3, 2)
+    assert student(seen[:0]).shape == (0, 3, 2)
+    # From a hidden state, step by step.
+    outputs, following = student.step(torch.tensor([[2.0]]), torch.tensor([[10.0]]))
+    assert (outputs.tolist(), following.tolist()) == ([[1.5, 12.0]], [[12.0]])
+
+
+def test_normalisation_comes_before_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    student = remembering(monkeypatch, Normalisation(shift=(1.0,), scale=(2.0,)))[1]["all"]
+    # (2 - 1) 2 = 2, and (4 - 1) 2 = 6 more.
+    assert student(torch.tensor([[2.0], [4.0]]))[..., 1].tolist() == [2, 8]
+
+
+def test_seats_and_teams_remember_until_episodes_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, students = remembering(monkeypatch)
+    # Two copies of two agents; 1 once more than 1.5 was seen.
+    steps = [([[1, 2], [0, 1]], True), ([[1, 0], [0, 0]], False), ([[0, -1], [2, 0]], False), ([[1, 2], [0, 1]], True)]
+    want = [[[0, 1], [0, 0]], [[1, 1], [0, 0]], [[1, 0], [1, 0]], [[0, 1], [0, 0]]]
+    scenes = [scene_of({"all": np.expand_dims(seen, -1)}, first=first) for seen, first in steps]
+    team, seats = Team(spec, students), Seats(students["all"])
+    assert [team.act(scene)["all"].tolist() for scene in scenes] == want
+    assert [seats.act(scene.views["all"], None, first=scene.first).tolist() for scene in scenes] == want
+    # Another batch begins anew.
+    assert team.act(scene_of({"all": [[[1], [2]]]}))["all"].tolist() == [[0, 1]]

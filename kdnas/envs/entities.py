@@ -1,6 +1,5 @@
 """`Entities`: which features of an observation speak of the agent itself, and which of each thing that it sees."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kdnas.errors import ConfigError
@@ -44,7 +43,7 @@ class Entities:
 
     def __post_init__(self) -> None:
         names = [each.name for each in self.sets]
-        for what, given in [("a set named", names), ("feature", list(self.features))]:
+        for what, given in [("a set named", names), ("feature", self.features)]:
             twice = next((one for index, one in enumerate(given) if one in given[:index]), None)
             if twice is not None:
                 raise ConfigError(f"entities: {what} {twice!r} stands twice; each belongs to one entity")
@@ -53,12 +52,9 @@ class Entities:
             raise ConfigError(f"entities: features are counted from 0, but got {below}")
 
     @property
-    def features(self) -> Iterator[int]:
+    def features(self) -> tuple[int, ...]:
         """All features that it names: the agent's own first, then set by set and member by member."""
-        yield from self.own
-        for each in self.sets:
-            for member in each.members:
-                yield from member
+        return (*self.own, *(feature for each in self.sets for member in each.members for feature in member))
 
     def check_fits(self, observation_size: int) -> None:
         """Refuse a declaration of features that an observation does not have.

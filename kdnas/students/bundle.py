@@ -18,7 +18,7 @@ from kdnas.config.toml import MAX_BYTES, validate_json
 from kdnas.envs.spec import EnvSpec
 from kdnas.errors import BundleError, ConfigError
 from kdnas.spaces.spec import StudentSpec
-from kdnas.students.card import ActionsCard, GroupCard, NormalisationCard, SpacesCard, StudentCard
+from kdnas.students.card import GroupCard, NormalisationCard, SpacesCard, StudentCard
 from kdnas.students.student import Normalisation, Student, Team
 from kdnas.students.student_team import StudentTeam
 from kdnas.students.weights import read_tensors, rebuild_student, student_tensors, write_tensors
@@ -45,12 +45,10 @@ def group_cards(team: Team) -> dict[str, GroupCard]:
     """What `student.json` says of each group."""
     cards = {}
     for group, student in team.students.items():
-        spaces, normalisation = student.spaces, student.normalisation
+        normalisation = student.normalisation
         cards[group] = GroupCard(
             agents=team.spec.groups[group],
-            spaces=SpacesCard(
-                observation_size=spaces.observation_size, actions=ActionsCard.of(spaces.actions), masked=spaces.masked
-            ),
+            spaces=SpacesCard.of(student.spaces),
             spec=student.spec.as_json(),
             normalisation=NormalisationCard(shift=normalisation.shift, scale=normalisation.scale)
             if normalisation

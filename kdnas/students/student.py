@@ -51,10 +51,13 @@ class Student(nn.Module):
         if not self.hidden_size:
             return self.step(views.reshape(-1, views.shape[-1]), None)[0].reshape(*views.shape[:-1], -1)
         tracks = views.reshape(-1, *views.shape[-2:])
+        if (unroll := getattr(self.network, "unroll", None)) is not None:
+            said: Tensor = unroll(self._normalise(tracks), self.begin(len(tracks)))
+            return said.reshape(*views.shape[:-1], -1)
         outputs, hidden = [], self.begin(len(tracks))
         for seen in tracks.unbind(1):
-            said, hidden = self.step(seen, hidden)
-            outputs.append(said)
+            answer, hidden = self.step(seen, hidden)
+            outputs.append(answer)
         return torch.stack(outputs, 1).reshape(*views.shape[:-1], -1)
 
     def begin(self, rows: int) -> Tensor | None:
@@ -69,12 +72,14 @@ class Student(nn.Module):
 
     def step(self, views: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """One decision: views (rows, V) and hidden state (rows, H) or None -> outputs (rows, N) and the next one."""
-        if self.normalisation is not None:
-            views = (views - self.shift) * self.scale
+        views = self._normalise(views)
         if hidden is None:
             return self.network(views), None
         outputs, following = self.network(views, hidden)
         return outputs, following
+
+    def _normalise(self, views: Tensor) -> Tensor:
+        return views if self.normalisation is None else (views - self.shift) * self.scale
 
     def check_finite(self) -> None:
         """Refuse NaN and infinite weights.

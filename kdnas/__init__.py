@@ -10,18 +10,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kdnas.envs.spec import AgentSpec, EnvSpec
     from kdnas.errors import KdnasError
-    from kdnas.students.bundle import StudentTeam, load_student
+    from kdnas.policies.actions import Box, Discrete, MultiDiscrete
+    from kdnas.students.bundle import load_student
+    from kdnas.students.student_team import StudentTeam
     from kdnas.study.front import ParetoFront
     from kdnas.study.search import SearchInterrupted, search
-    from kdnas.teachers.teacher import Teacher
+    from kdnas.teachers.teacher import Reading, Teacher
 
 _HOMES = {
     "AgentSpec": "kdnas.envs.spec",
+    "Box": "kdnas.policies.actions",
+    "Discrete": "kdnas.policies.actions",
     "EnvSpec": "kdnas.envs.spec",
     "KdnasError": "kdnas.errors",
+    "MultiDiscrete": "kdnas.policies.actions",
     "ParetoFront": "kdnas.study.front",
+    "Reading": "kdnas.teachers.teacher",
     "SearchInterrupted": "kdnas.study.search",
-    "StudentTeam": "kdnas.students.bundle",
+    "StudentTeam": "kdnas.students.student_team",
     "Teacher": "kdnas.teachers.teacher",
     "load_student": "kdnas.students.bundle",
     "search": "kdnas.study.search",
@@ -29,9 +35,13 @@ _HOMES = {
 
 __all__ = [
     "AgentSpec",
+    "Box",
+    "Discrete",
     "EnvSpec",
     "KdnasError",
+    "MultiDiscrete",
     "ParetoFront",
+    "Reading",
     "SearchInterrupted",
     "StudentTeam",
     "Teacher",

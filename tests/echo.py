@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from kdnas.envs import AgentSpec, BatchedStep, EnvSpec
+from kdnas.policies.actions import Discrete
 from kdnas.teachers import Teacher, make_mlp
 
 STEPS = 5
@@ -26,8 +27,8 @@ class Echo:
 
     def __init__(self, *, kinds: bool = False, masked: bool = False, step_s: float = 0.0, fails_at: int = 0) -> None:
         self.name = "echo"
-        other = AgentSpec(observation_size=4, action_count=2, masked=masked)
-        alike = AgentSpec(observation_size=3, action_count=3, masked=masked)
+        other = AgentSpec(observation_size=4, actions=Discrete(2), masked=masked)
+        alike = AgentSpec(observation_size=3, actions=Discrete(3), masked=masked)
         self.agents = {"left": alike, "right": other if kinds else alike}
         self.state_size = sum(spec.observation_size for spec in self.agents.values())
         self._step_s, self._fails_at = step_s, fails_at
@@ -88,7 +89,7 @@ def teach(spec: EnvSpec, *, sharpness: float = 4.0, wrong: bool = False) -> Teac
         spaces = spec.group_spec(group)
         if spaces not in networks:
             sign = -1.0 if wrong else 1.0
-            networks[spaces] = perfect(spaces.observation_size, spaces.action_count, sign * sharpness)
+            networks[spaces] = perfect(spaces.observation_size, spaces.actions.outputs, sign * sharpness)
     return Teacher(spec, {group: networks[spec.group_spec(group)] for group in spec.groups})
 
 

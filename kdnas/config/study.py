@@ -114,11 +114,24 @@ class DistillTable(Strict):
     """Batches of on-policy episodes in each training, evenly spaced (DAgger, Ross et al. 2011); 0 switches it off."""
     on_policy_episodes: Count = 256
     """Episodes of each such batch."""
+    sequence_steps: Count = 16
+    """Length of the stretches that recurrent students learn from; `batch` counts their steps."""
+    burn_in_steps: CountOrZero = 4
+    """Steps at the beginning of a stretch in which a recurrent student only warms up (Kapturowski et al. 2019, R2D2);
+    where an episode begins it needs none."""
     memory_rows: Count = 400_000
     """Observations kept for training; the oldest on-policy ones make room."""
     normalise: Switch = False
     """Shift and scale each observation feature by its mean and deviation in the demonstrations (priced: 2 numbers and
     one multiply-accumulate a feature)."""
+
+    @model_validator(mode="after")
+    def _longer_than_burn_in(self) -> Self:
+        if self.sequence_steps <= self.burn_in_steps:
+            raise ValueError(
+                f"sequence_steps > burn_in_steps must hold, but got {self.sequence_steps} and {self.burn_in_steps}"
+            )
+        return self
 
 
 class EvaluationTable(Strict):

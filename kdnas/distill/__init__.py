@@ -1,19 +1,24 @@
 """The inner loop: a student learns from its teacher, once, and is kept in the bank."""
 
 from kdnas.distill.bank import StudentBank
-from kdnas.distill.losses import kl_with_temperature
-from kdnas.distill.memory import RowMemory
+from kdnas.distill.lessons import Lessons, make_lessons
+from kdnas.distill.losses import divergence
+from kdnas.distill.memory import LessonMemory
 from kdnas.distill.pool import Pool, make_pools
 from kdnas.distill.recipe import lineage, make_student
+from kdnas.distill.teaching import Teaching
 from kdnas.distill.trainer import Classroom, train
 
 __all__ = [
     "Classroom",
+    "LessonMemory",
+    "Lessons",
     "Pool",
-    "RowMemory",
     "StudentBank",
-    "kl_with_temperature",
+    "Teaching",
+    "divergence",
     "lineage",
+    "make_lessons",
     "make_pools",
     "make_student",
     "train",

@@ -1,16 +1,22 @@
-"""The terms of the distillation loss, as pure functions. B batch, N actions."""
+"""The terms of the distillation loss, as pure functions. B batch, N outputs of a student, P parameters of a teacher."""
 
 from torch import Tensor
 
-from kdnas.policies.categorical import mask_logits
+from kdnas.policies.actions import ActionSpace, Box
+from kdnas.policies.distribution import LOG_STD_RANGE, factors
+from kdnas.policies.masks import mask_logits
 
 
-def kl_with_temperature(student: Tensor, teacher: Tensor, mask: Tensor | None, temperature: float) -> Tensor:
-    """tau^2 KL(softmax(z_T / tau) || softmax(z_S / tau)), mean over the batch.
-
-    student, teacher: logits (B, N); mask (B, N) legal actions or None, applied to both. Hinton et al. 2015
-    (arXiv 1503.02531); tau^2 keeps the size of the gradient when the temperature changes.
-    """
-    log_teacher = (mask_logits(teacher, mask) / temperature).log_softmax(-1)
-    log_student = (mask_logits(student, mask) / temperature).log_softmax(-1)
-    return temperature**2 * (log_teacher.exp() * (log_teacher - log_student)).sum(-1).mean()
+def divergence(
+    actions: ActionSpace, student: Tensor, teacher: Tensor, mask: Tensor | None, temperature: float
+) -> Tensor:
+    """tau^2 KL of teacher and student, (B,)."""
+    if isinstance(actions, Box):
+        mean, log_std = teacher.chunk(2, -1)
+        return ((student - mean) * (-log_std.clamp(*LOG_STD_RANGE)).exp()).square().sum(-1) / 2
+    rows = student.new_zeros(len(student))
+    student, teacher = mask_logits(student, mask), mask_logits(teacher, mask)
+    for own, his in zip(factors(actions, student), factors(actions, teacher), strict=True):
+        log_teacher, log_student = (his / temperature).log_softmax(-1), (own / temperature).log_softmax(-1)
+        rows = rows + temperature**2 * (log_teacher.exp() * (log_teacher - log_student)).sum(-1)
+    return rows

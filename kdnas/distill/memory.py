@@ -1,56 +1,92 @@
-"""Training rows of one pool: demonstrations first, then the student's own on-policy states, the oldest overwritten."""
+"""Training rows of one pool: demonstrations first, then the student's own on-policy tracks, the oldest overwritten."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from kdnas.teachers.demonstrations import Rows
+from kdnas.distill.lessons import Lessons
 
 
-class RowMemory:
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """C stretches of L steps of single tracks, for recurrent students."""
+
+    lessons: Lessons
+    """C x L rows, stretch by stretch."""
+    length: int
+    counted: Tensor
+    """(C, L): steps that belong to the stretch's track and come after its burn-in."""
+
+
+class LessonMemory:
     """A ring of at most `capacity` rows; the first `keep` demonstrations are never overwritten.
 
     DAgger (Ross et al. 2011, arXiv 1011.0686): train on the union of all data, each labelled by the teacher.
     """
 
-    def __init__(self, demonstrations: Rows, capacity: int, generator: torch.Generator) -> None:
-        count = len(demonstrations.observations)
+    def __init__(self, demonstrations: Lessons, capacity: int, generator: torch.Generator) -> None:
         capacity = max(capacity, 2)  # one demonstration, one row of the student's own
-        self.keep = min(count, capacity // 2)
-        # A random half, at most, of what fits: demonstrations come in the order of their episodes.
-        chosen = torch.randperm(count, generator=generator)[: self.keep].sort().values.numpy()
-        observation_size, action_count = demonstrations.observations.shape[1], demonstrations.logits.shape[1]
-        self._observations = torch.empty(capacity, observation_size)
-        self._logits = torch.empty(capacity, action_count)
-        masked = demonstrations.masks is not None
-        self._masks = torch.ones(capacity, action_count, dtype=torch.bool) if masked else None
-        self.size, self._next, self._generator = 0, 0, generator
-        self._capacity = capacity
-        self.add(
-            Rows(
-                observations=demonstrations.observations[chosen],
-                logits=demonstrations.logits[chosen],
-                masks=None if demonstrations.masks is None else demonstrations.masks[chosen],
-            )
+        kept = _some_tracks(demonstrations, capacity // 2, generator)
+        self.keep, self.size, self._next = len(kept), 0, 0
+        self._capacity, self._generator = capacity, generator
+        self._rows = Lessons(
+            **{name: column.new_zeros(capacity, *column.shape[1:]) for name, column in kept.columns.items()}
         )
+        self._track = torch.full((capacity,), -1)
+        self._tracks = 0
+        self.add(kept)
 
-    def add(self, rows: Rows) -> None:
+    def add(self, lessons: Lessons) -> None:
         """Take in rows, in place of the oldest on-policy ones when there is no room."""
         room = self._capacity - self.keep
-        count = min(len(rows.observations), room)  # of more than a ringful, the latest are kept
+        count = min(len(lessons), room)  # of more than a ringful, the latest are kept
         if not count:
             return
         places = torch.arange(self._next, self._next + count)
         places = torch.where(places < self._capacity, places, self.keep + (places - self.keep) % room)
-        self._observations[places] = torch.from_numpy(rows.observations[-count:])
-        self._logits[places] = torch.from_numpy(rows.logits[-count:])
-        if self._masks is not None and rows.masks is not None:
-            self._masks[places] = torch.from_numpy(rows.masks[-count:])
+        given = lessons.columns
+        for name, column in self._rows.columns.items():
+            column[places] = given[name][-count:]
+        tracks = self._tracks + (lessons.position == 0).cumsum(0)
+        self._track[places] = tracks[-count:]
+        self._tracks = int(tracks[-1])
         self.size = min(self._capacity, max(self.size, self._next + count))
         self._next = int(places[-1]) + 1
 
-    def batch(self, count: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Random rows: observations (count, O), teacher logits (count, N), masks (count, N) or None."""
-        picks = torch.randint(self.size, (count,), generator=self._generator)
-        # index_select takes a third of the time of indexing by a tensor.
-        masks = None if self._masks is None else self._masks.index_select(0, picks)
-        return self._observations.index_select(0, picks), self._logits.index_select(0, picks), masks
+    def batch(self, count: int) -> Lessons:
+        """Random rows."""
+        return self._rows.take(torch.randint(self.size, (count,), generator=self._generator))
+
+    def windows(self, count: int, length: int, burn_in: int) -> Windows:
+        """Random stretches: each begins up to `burn_in` steps before a random row, so that a student that starts there
+        from nothing has warmed up when it is first counted; at a track's beginning every step counts."""
+        row = torch.randint(self.size, (count,), generator=self._generator)
+        before = self._rows.position[row].clamp_max(burn_in)
+        # Of a track whose head was overwritten, the rest begins in the middle and is warmed up from there.
+        start = torch.where(self._track[row - before] == self._track[row], row - before, row)
+        steps = torch.arange(length)
+        places = start[:, None] + steps
+        places = torch.where(places < self._capacity, places, self.keep + places - self._capacity)
+        there = places < self.size
+        places = places.clamp_max(self.size - 1)
+        same = there & (self._track[places] == self._track[row][:, None])
+        warm = (steps >= burn_in) | (self._rows.position[start] == 0)[:, None]
+        return Windows(lessons=self._rows.take(places.flatten()), length=length, counted=same & warm)
+
+
+def _some_tracks(lessons: Lessons, rows: int, generator: torch.Generator) -> Lessons:
+    """Whole tracks, chosen at random, of at most so many rows; fewer rows of one track where none is so short."""
+    if len(lessons) <= rows:
+        return lessons
+    starts = (lessons.position == 0).nonzero().squeeze(1)
+    ends = torch.cat([starts[1:], torch.tensor([len(lessons)])])
+    order = torch.randperm(len(starts), generator=generator)
+    fitting = order[(ends - starts)[order].cumsum(0) <= rows].sort().values
+    if not len(fitting):
+        first = int(starts[order[0]])
+        return lessons.take(torch.arange(first, first + rows))
+    chosen = torch.zeros(len(lessons) + 1)
+    chosen[starts[fitting]] += 1
+    chosen[ends[fitting]] -= 1
+    return lessons.take(chosen.cumsum(0)[:-1].bool().nonzero().squeeze(1))

@@ -1,20 +1,23 @@
 """`Pool`: the groups whose agents share a teacher network and spaces, and so share students."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from kdnas.envs.spec import AgentSpec, EnvSpec
-from kdnas.policies.categorical import ILLEGAL, greedy, mask_logits
-from kdnas.students.student import Student
-from kdnas.teachers.demonstrations import Chooser
+from kdnas.policies.arrays import Actions
+from kdnas.policies.distribution import greedy
+from kdnas.policies.scene import Scene
+from kdnas.students.student import Seats, Student
+from kdnas.teachers.episodes import Chooser
 from kdnas.teachers.teacher import Teacher
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Groups with one teacher network and equal spaces: one set of students serves them all.
+    """Groups with one teacher network and equal student spaces: one set of students serves them all.
 
     Example: simple_spread with `groups = "per-agent"` and a shared actor has three groups and one pool.
     """
@@ -23,6 +26,7 @@ class Pool:
     """The first of its groups."""
     groups: tuple[str, ...]
     spaces: AgentSpec
+    """Of its students."""
     teacher_digest: str
 
 
@@ -30,7 +34,7 @@ def make_pools(spec: EnvSpec, teacher: Teacher) -> dict[str, Pool]:
     """Group -> its pool."""
     members: dict[tuple[str, AgentSpec], list[str]] = {}
     for group in spec.groups:
-        members.setdefault((teacher.digest(group), spec.group_spec(group)), []).append(group)
+        members.setdefault((teacher.digest(group), spec.student_spec(group)), []).append(group)
     pools: dict[str, Pool] = {}
     for (digest, spaces), groups in members.items():
         pool = Pool(name=groups[0], groups=tuple(groups), spaces=spaces, teacher_digest=digest)
@@ -47,23 +51,22 @@ def student_among_teachers(
     probability 1/2: the states of a student alone among teachers and of students together are both visited, and no
     other student's behaviour is in the data, so that the student stays valid in any team.
     """
-    seats = sum(len(spec.groups[group]) for group in pool.groups)
-    taken = torch.rand(copies, seats, generator=generator) < 0.5
-    sure = torch.randint(seats, (copies, 1), generator=generator)
-    taken.scatter_(1, sure, torch.ones_like(sure, dtype=torch.bool))
     widths = [len(spec.groups[group]) for group in pool.groups]
-    by_group = dict(zip(pool.groups, torch.split(taken, widths, dim=1), strict=True))
+    taken = torch.rand(copies, sum(widths), generator=generator) < 0.5
+    sure = torch.randint(sum(widths), (copies, 1), generator=generator)
+    taken.scatter_(1, sure, torch.ones_like(sure, dtype=torch.bool))
+    own_seats = dict(zip(pool.groups, torch.split(taken, widths, dim=1), strict=True))
+    players = {group: Seats(student) for group in pool.groups}
 
-    def choose(group: str, observations: Tensor, logits: Tensor) -> Tensor:
-        actions = greedy(logits)
-        if group not in by_group:
-            return actions
-        legal = logits > LEGAL_ABOVE if pool.spaces.masked else None
-        own = greedy(mask_logits(student(observations), legal))
-        return torch.where(by_group[group][: len(own)], own, actions)
+    def choose(scene: Scene, parameters: Mapping[str, Tensor]) -> dict[str, Actions]:
+        actions = {}
+        for group, said in parameters.items():
+            chosen = greedy(spec.group_spec(group).actions, said)
+            if group in players:
+                own = players[group].act(scene.views[group], scene.masks[group], first=scene.first)
+                seats = own_seats[group][: len(own)]
+                chosen = torch.where(seats.reshape(*seats.shape, *[1] * (own.ndim - 2)), own, chosen)
+            actions[group] = chosen.numpy()
+        return actions
 
     return choose
-
-
-LEGAL_ABOVE = ILLEGAL / 10
-"""A masked action's logit is `ILLEGAL`; nothing that a network says comes near."""

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from kdnas.compress.prune import prune
 from kdnas.compress.quantize import CALIBRATION_BATCHES, quantize
-from kdnas.distill.losses import kl_with_temperature
-from kdnas.distill.memory import RowMemory
+from kdnas.distill.lessons import Lessons
+from kdnas.distill.memory import LessonMemory
+from kdnas.distill.teaching import Teaching
 from kdnas.distill.trainer import Classroom, train
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.family import load_family
 from kdnas.students.student import Normalisation, Student
-from kdnas.teachers.demonstrations import Rows
 
 IMPORTANCE_ROWS = 8192
 """Rows over which the importance of units is taken."""
@@ -30,7 +30,7 @@ def make_student(
     spec: StudentSpec,
     parent: Student | None,
     room: Classroom,
-    demonstrations: Rows,
+    demonstrations: Lessons,
     *,
     seed: int,
 ) -> Student:
@@ -41,30 +41,30 @@ def make_student(
     """
     recipe, family = room.recipe, load_family(spec.family)
     generator = torch.Generator().manual_seed(seed)
-    memory = RowMemory(demonstrations, recipe.memory_rows, generator)
+    memory = LessonMemory(demonstrations, recipe.memory_rows, generator)
+    teaching = Teaching(recipe=recipe)
     if parent is None:
         network = family.build(spec, room.pool.spaces, generator)
         normalisation = fit_normalisation(demonstrations) if recipe.normalise else None
         student = Student(spec, room.pool.spaces, network, normalisation)
         steps, learning_rate = recipe.ancestor_steps, recipe.learning_rate
     elif not spec.bits.quantized:
-        observations, logits, masks = memory.batch(IMPORTANCE_ROWS)
 
         def importance_loss(dense: Student) -> Tensor:
-            return kl_with_temperature(dense(observations), logits, masks, recipe.temperature)
+            return teaching.loss(dense, memory, IMPORTANCE_ROWS)
 
         student = prune(parent, spec, family, importance_loss)
         steps, learning_rate = recipe.recovery_steps, recipe.learning_rate
     else:
-        batches = [memory.batch(recipe.batch)[0] for _ in range(CALIBRATION_BATCHES)]
+        batches = [memory.batch(recipe.batch).views for _ in range(CALIBRATION_BATCHES)]
         student = quantize(parent, spec, family, batches)
         steps, learning_rate = recipe.qat_steps, recipe.qat_learning_rate
-    train(student, room, memory, steps=steps, learning_rate=learning_rate, seed=seed + 1)
+    train(student, room, memory, teaching, steps=steps, learning_rate=learning_rate, seed=seed + 1)
     return student
 
 
-def fit_normalisation(rows: Rows) -> Normalisation:
+def fit_normalisation(lessons: Lessons) -> Normalisation:
     """Mean and deviation of each feature in the demonstrations; constant features are shifted only."""
-    mean, deviation = rows.observations.mean(0), rows.observations.std(0)
+    mean, deviation = lessons.views.mean(0), lessons.views.std(0)
     scale = [1.0 / float(value) if value > 1e-6 else 1.0 for value in deviation]
     return Normalisation(shift=tuple(float(value) for value in mean), scale=tuple(scale))

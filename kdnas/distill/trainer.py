@@ -5,14 +5,15 @@ from dataclasses import dataclass
 import torch
 
 from kdnas.config.study import DistillTable
-from kdnas.distill.losses import kl_with_temperature
-from kdnas.distill.memory import RowMemory
+from kdnas.distill.lessons import make_lessons
+from kdnas.distill.memory import LessonMemory
 from kdnas.distill.pool import Pool, student_among_teachers
+from kdnas.distill.teaching import Teaching
 from kdnas.envs.team_env import TeamEnv
 from kdnas.errors import StudentError
 from kdnas.evaluation.seeds import SeedSets
 from kdnas.students.student import Student
-from kdnas.teachers.demonstrations import join_rows, record
+from kdnas.teachers.episodes import record
 from kdnas.teachers.teacher import Teacher
 
 CHECK_EVERY = 200
@@ -34,7 +35,8 @@ class Classroom:
 def train(
     student: Student,
     room: Classroom,
-    memory: RowMemory,
+    memory: LessonMemory,
+    teaching: Teaching,
     *,
     steps: int,
     learning_rate: float,
@@ -63,8 +65,7 @@ def train(
         if step in pending:
             play_on_policy(student, room, memory, generator)
             student.train()
-        observations, logits, masks = memory.batch(recipe.batch)
-        loss = kl_with_temperature(student(observations), logits, masks, recipe.temperature)
+        loss = teaching.loss(student, memory, recipe.batch)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -81,12 +82,12 @@ def train(
     return loss_mean
 
 
-def play_on_policy(student: Student, room: Classroom, memory: RowMemory, generator: torch.Generator) -> None:
+def play_on_policy(student: Student, room: Classroom, memory: LessonMemory, generator: torch.Generator) -> None:
     """Let the student play among teachers, and remember what the teacher says to each state it meets."""
-    episodes = room.recipe.on_policy_episodes
+    count = room.recipe.on_policy_episodes
     student.eval()
     # Of the demonstrations' kind, so that no student is trained on an episode that it is scored on.
-    seeds = SeedSets(int(torch.randint(2**31 - 1, (), generator=generator))).demonstrations(episodes)
+    seeds = SeedSets(int(torch.randint(2**31 - 1, (), generator=generator))).demonstrations(count)
     choose = student_among_teachers(room.pool, student, room.env.spec, room.copies, generator)
-    rows = record(room.env, room.teacher, choose, seeds, copies=room.copies, max_steps=room.max_steps)
-    memory.add(join_rows([rows[group] for group in room.pool.groups]))
+    episodes = record(room.env, room.teacher, choose, seeds, copies=room.copies, max_steps=room.max_steps)
+    memory.add(make_lessons(episodes, room.pool))

@@ -96,7 +96,9 @@ class Copies:
         batch = len(shown)
         specs = self.agents.items()
         seen: dict[str, Floats] = {a: np.zeros((batch, spec.observation_size), np.float32) for a, spec in specs}
-        masks: dict[str, Bools] = {a: np.ones((batch, spec.actions.outputs), np.bool_) for a, spec in specs if spec.masked}
+        masks: dict[str, Bools] = {
+            a: np.ones((batch, spec.actions.outputs), np.bool_) for a, spec in specs if spec.masked
+        }
         alive: dict[str, Bools] = {a: np.zeros(batch, np.bool_) for a in self.agents}
         rewards: dict[str, Floats] = {a: np.zeros(batch, np.float32) for a in self.agents}
         for copy, answer in enumerate(shown):
@@ -212,7 +214,8 @@ def _read_actions(where: str, space: Any) -> ActionSpace:
     if kind == "MultiDiscrete" and np.ndim(space.nvec) == 1:
         return MultiDiscrete(tuple(int(count) for count in space.nvec))
     if kind == "Box" and len(space.shape) == 1 and np.issubdtype(space.dtype, np.floating):
-        return Box(*(tuple(float(value) for value in bound) for bound in (space.low, space.high)))
+        low, high = (tuple(float(value) for value in bound) for bound in (space.low, space.high))
+        return Box(low, high)
     raise EnvError(
         f"{where} has the actions {space}; kdnas distills Discrete and MultiDiscrete ones, and vectors of real numbers "
         "(Box). Wrap the environment so that it takes one of these"

@@ -37,9 +37,8 @@ class SpreadTwin:
     ) -> None:
         self.name = "mpe/simple_spread"
         observation_size = 4 + 2 * N + 4 * (N - 1)
-        spaces = AgentSpec(
-            observation_size=observation_size, actions=Box((0.0,) * 5, (1.0,) * 5) if continuous_actions else Discrete(5)
-        )
+        actions = Box((0.0,) * 5, (1.0,) * 5) if continuous_actions else Discrete(5)
+        spaces = AgentSpec(observation_size=observation_size, actions=actions)
         self._continuous = continuous_actions
         self.agents: Mapping[str, AgentSpec] = {f"agent_{i}": spaces for i in range(N)}
         self.state_size = N * observation_size
@@ -60,8 +59,9 @@ class SpreadTwin:
             return self._show(np.zeros(self._position.shape[:2]))
         chosen = np.stack([actions[agent] for agent in self.agents], axis=1)
         if self._continuous:
-            # mpe2 subtracts in float32, the numbers' own type, and goes on in float64.
-            force = 5.0 * np.stack([chosen[..., 2] - chosen[..., 1], chosen[..., 4] - chosen[..., 3]], -1).astype(np.float64)
+            # mpe2 subtracts in the numbers' own type, float32, and goes on in float64.
+            pushes: Floats = chosen.astype(np.float32)
+            force = 5.0 * (pushes[..., [2, 4]] - pushes[..., [1, 3]]).astype(np.float64)
         else:
             force = FORCES[chosen]
         gap, distance = self._pair_gaps()

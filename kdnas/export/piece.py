@@ -22,7 +22,7 @@ _PORTS = ("observation", "hidden", "outputs", "next_hidden")
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """A graph from `observation` (B, O), and `hidden` (B, H) where it is recurrent, to `outputs` (B, N) and `next_hidden`.
+    """A graph from `observation` (B, O) to `outputs` (B, N); a recurrent one also from `hidden` to `next_hidden`.
 
     Example: the piece of group `agent`, placed for `agent_0`, reads `agent_0.observation`, writes `agent_0.outputs` and
     calls its hidden values `agent_0/...`; its weights are `weights:agent/...`, whichever agent uses them.

@@ -1,7 +1,7 @@
 """Action spaces: what an agent does in one step, and with how many numbers a network says it.
 
 Plain data, named as in gymnasium. `outputs` is the width of a student's last layer, `parameters` that of a teacher's:
-they differ for continuous actions, where a student says where the distribution lies and the teacher also how wide it is.
+they differ for continuous actions, where a student says where the distribution lies, the teacher also how wide it is.
 """
 
 import math

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from kdnas.policies.actions import ActionSpace, Box, Discrete
+from kdnas.policies.actions import ActionSpace, Box, Discrete, MultiDiscrete
 
 LOG_STD_RANGE = (-5.0, 2.0)
 """Logarithms of deviations are clipped to this: below, densities overflow; above, actions are noise."""
@@ -28,7 +28,7 @@ def mode(space: ActionSpace, outputs: Tensor) -> Tensor:
         return outputs[..., : space.outputs]
     if isinstance(space, Discrete):
         return outputs.argmax(-1)
-    return torch.stack([logits.argmax(-1) for logits in outputs.split(space.counts, -1)], -1)
+    return torch.stack([logits.argmax(-1) for logits in factors(space, outputs)], -1)
 
 
 def to_actions(space: ActionSpace, choices: Tensor) -> Tensor:
@@ -56,11 +56,11 @@ def log_prob(space: ActionSpace, parameters: Tensor, choices: Tensor) -> Tensor:
         mean, log_std = _gaussian(parameters)
         scaled = (choices - mean) * (-log_std).exp()
         return (-0.5 * scaled.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
-    factors = choices.unsqueeze(-1) if isinstance(space, Discrete) else choices
+    chosen = choices.unsqueeze(-1) if isinstance(space, Discrete) else choices
     return torch.cat(
         [
-            logits.log_softmax(-1).gather(-1, factors[..., index : index + 1])
-            for index, logits in enumerate(parameters.split(space.counts, -1))
+            logits.log_softmax(-1).gather(-1, chosen[..., index : index + 1])
+            for index, logits in enumerate(factors(space, parameters))
         ],
         -1,
     ).sum(-1)
@@ -70,8 +70,13 @@ def entropy(space: ActionSpace, parameters: Tensor) -> Tensor:
     """Entropy (...,) in nats; of a Box before it is clipped or squashed."""
     if isinstance(space, Box):
         return (_gaussian(parameters)[1] + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
-    log_probs = [logits.log_softmax(-1) for logits in parameters.split(space.counts, -1)]
+    log_probs = [logits.log_softmax(-1) for logits in factors(space, parameters)]
     return -sum(((each.exp() * each).sum(-1) for each in log_probs), start=torch.zeros(()))
+
+
+def factors(space: Discrete | MultiDiscrete, numbers: Tensor) -> tuple[Tensor, ...]:
+    """Logits or masks (..., N) of each factor (..., N_k)."""
+    return torch.split(numbers, list(space.counts), -1)
 
 
 def _gaussian(parameters: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from kdnas.policies.actions import ActionSpace, Box
-from kdnas.policies.arrays import Actions, Bools, Floats
+from kdnas.policies.arrays import Actions, Bools
 from kdnas.policies.scene import Scene
 
 
@@ -31,24 +31,27 @@ class RandomPolicy:
 
     def act(self, scene: Scene) -> dict[str, Actions]:
         return {
-            group: self._draw(self._actions[group], alive.shape, scene.masks.get(group))
+            group: draw_uniformly(self._actions[group], alive.shape, scene.masks.get(group), self._generator)
             for group, alive in scene.alive.items()
         }
 
-    def _draw(self, space: ActionSpace, shape: tuple[int, ...], mask: Bools | None) -> Actions:
-        if isinstance(space, Box):
-            return self._within(space, shape)
-        scores = self._generator.random((*shape, space.outputs))
-        legal = scores if mask is None else np.where(mask, scores, -1.0)
-        factors = np.split(legal, np.cumsum(space.counts)[:-1], axis=-1)
-        chosen: Actions = np.stack([factor.argmax(-1) for factor in factors], -1)
-        return chosen if space.shape else chosen[..., 0]
 
-    def _within(self, space: Box, shape: tuple[int, ...]) -> Floats:
-        """Uniform between finite bounds; a normal number, clipped, where there is none to one side."""
+def draw_uniformly(
+    space: ActionSpace, shape: tuple[int, ...], mask: Bools | None, generator: np.random.Generator
+) -> Actions:
+    """Random actions (*shape, *space.shape), uniform over those that the mask (*shape, N) allows.
+
+    Continuous ones are uniform between finite bounds, and normal, clipped, where there is none to one side.
+    """
+    if isinstance(space, Box):
         low, high = np.asarray(space.low), np.asarray(space.high)
         bounded = np.isfinite(low) & np.isfinite(high)
-        width = np.where(bounded, high, 1.0) - np.where(bounded, low, 0.0)
-        uniform = np.where(bounded, low, 0.0) + width * self._generator.random((*shape, len(low)))
-        normal = np.clip(self._generator.standard_normal((*shape, len(low))), low, high)
+        start, end = np.where(bounded, low, 0.0), np.where(bounded, high, 1.0)
+        uniform = start + (end - start) * generator.random((*shape, len(low)))
+        normal = np.clip(generator.standard_normal((*shape, len(low))), low, high)
         return np.where(bounded, uniform, normal).astype(np.float32)
+    scores = generator.random((*shape, space.outputs))
+    legal = scores if mask is None else np.where(mask, scores, -1.0)
+    factors = np.split(legal, np.cumsum(space.counts)[:-1], axis=-1)
+    chosen = np.stack([factor.argmax(-1) for factor in factors], -1)
+    return chosen if space.shape else chosen[..., 0]

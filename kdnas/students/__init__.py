@@ -1,12 +1,14 @@
 """Students: the families that they are built of, teams of them, and the folder in which a team is deployed."""
 
-from kdnas.students.bundle import StudentCard, StudentTeam, load_student, read_student_card
+from kdnas.students.bundle import load_student, read_student_card
+from kdnas.students.card import StudentCard
 from kdnas.students.card_page import render_card
 from kdnas.students.deepset import DeepSet, DeepSetFamily, QuantDeepSet
 from kdnas.students.family import Family, LayerShape, Place, Units, load_family
 from kdnas.students.gru import Gru, GruFamily, QuantGru
 from kdnas.students.mlp import Mlp, MlpFamily, QuantMlp
-from kdnas.students.student import Normalisation, Student, Team
+from kdnas.students.student import Normalisation, Seats, Student, Team
+from kdnas.students.student_team import StudentTeam
 from kdnas.students.weights import rebuild_student
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "QuantDeepSet",
     "QuantGru",
     "QuantMlp",
+    "Seats",
     "Student",
     "StudentCard",
     "StudentTeam",

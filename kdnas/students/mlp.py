@@ -21,7 +21,10 @@ class Mlp(nn.Module):
 
     def __init__(self, sizes: Sequence[int], generator: torch.Generator) -> None:
         super().__init__()
-        self.linears = nn.ModuleList(skip_init(nn.Linear, fan_in, fan_out) for fan_in, fan_out in pairwise(sizes))
+        self.linears = nn.ModuleList(
+            skip_init(nn.Linear, fan_in, fan_out)  # type: ignore[no-untyped-call]
+            for fan_in, fan_out in pairwise(sizes)
+        )
         for linear in self.linears:
             assert isinstance(linear, nn.Linear)
             nn.init.orthogonal_(linear.weight, 2**0.5, generator=generator)

@@ -108,7 +108,8 @@ class Seats:
             self._hidden = student.begin(len(rows))
         outputs, self._hidden = student.step(rows, self._hidden)
         legal = None if mask is None else torch.from_numpy(mask).flatten(0, 1)
-        return greedy(student.spaces.actions, mask_logits(outputs, legal)).unflatten(0, views.shape[:2])
+        actions = student.spaces.actions
+        return greedy(actions, mask_logits(outputs, legal)).reshape(*views.shape[:2], *actions.shape)
 
 
 class Team:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdnas.errors import BundleError, name_nearest
 from kdnas.policies.actions import ActionSpace, Box
-from kdnas.policies.distribution import greedy
+from kdnas.policies.distribution import factors, greedy
 from kdnas.policies.masks import mask_logits
 from kdnas.students.card import StudentCard
 from kdnas.students.student import Team
@@ -82,7 +82,7 @@ class StudentTeam:
         if isinstance(actions, Box):
             raise BundleError(f"agent {agent!r} has continuous actions, which have no mask")
         fits = legal.shape == (*rows, actions.outputs)
-        if not fits or not all(factor.any(-1).all() for factor in legal.split(actions.counts, -1)):
+        if not fits or not all(factor.any(-1).all() for factor in factors(actions, legal)):
             raise BundleError(
                 f"agent {agent!r}: the mask must have {actions.outputs} entries for each observation and "
                 f"allow one of them, but got the shape {tuple(legal.shape)}"

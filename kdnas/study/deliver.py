@@ -14,7 +14,8 @@ from kdnas.distill.bank import StudentBank
 from kdnas.errors import RunError
 from kdnas.export.exporter import Artifact
 from kdnas.policies.arrays import Floats
-from kdnas.students.bundle import ArtifactCard, Hashes, StudentCard, group_cards, save_weights, write_card
+from kdnas.students.bundle import group_cards, save_weights, write_card
+from kdnas.students.card import ArtifactCard, Hashes, StudentCard
 from kdnas.students.card_page import render_card
 from kdnas.study.front import Member
 from kdnas.study.run_folder import RunFolder
@@ -29,12 +30,12 @@ CHECKED_ROWS = 2000
 
 
 def recorded_rows(setup: Setup, demonstrations: Demonstrations) -> dict[str, Floats]:
-    """Group -> `CHECKED_ROWS` demonstrated observations, spread over all episodes."""
+    """Group -> `CHECKED_ROWS` demonstrated views, spread over all episodes."""
     rows = {}
-    for group in setup.spec.groups:
-        observations = demonstrations.rows(group).observations
-        picks = np.linspace(0, len(observations) - 1, min(CHECKED_ROWS, len(observations))).astype(np.int64)
-        rows[group] = np.ascontiguousarray(observations[picks])
+    for group, record in demonstrations.episodes(list(setup.spec.groups)).groups.items():
+        views = record.rows.views
+        picks = np.linspace(0, len(views) - 1, min(CHECKED_ROWS, len(views))).astype(np.int64)
+        rows[group] = np.ascontiguousarray(views[picks])
     return rows
 
 

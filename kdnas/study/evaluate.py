@@ -63,4 +63,4 @@ def evaluate(path: Path, *, episodes: int, seed: int, study: str | None = None) 
 
 def random_policy(setup: Setup, seed: int) -> RandomPolicy:
     """Uniform play in a study's environment."""
-    return RandomPolicy({group: setup.spec.group_spec(group).action_count for group in setup.spec.groups}, seed=seed)
+    return RandomPolicy(setup.spec.actions, seed=seed)

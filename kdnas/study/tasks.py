@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdnas.distill.bank import StudentBank
+from kdnas.distill.lessons import make_lessons
 from kdnas.distill.recipe import lineage, make_student
 from kdnas.distill.trainer import Classroom
 from kdnas.envs.rollouts import play
@@ -15,7 +16,8 @@ from kdnas.envs.team_env import TeamEnv
 from kdnas.policies.team_policy import RandomPolicy, TeamPolicy
 from kdnas.spaces.spec import StudentSpec
 from kdnas.study.setup import Setup, StudyFile, open_study
-from kdnas.teachers.demonstrations import Demonstrations, join_rows, keep_demonstrations, record, teacher_chooser
+from kdnas.teachers.demonstrations import Demonstrations, keep_demonstrations
+from kdnas.teachers.episodes import record, teacher_chooser
 
 TEACHER, RANDOM = "teacher", "random"
 """Policies that are played by name: the one and the zero of retention."""
@@ -40,7 +42,7 @@ def record_demonstrations(setup: Setup, run: Path) -> Demonstrations:
 
     config = setup.config
     seeds = setup.seeds.demonstrations(config.distill.demonstration_episodes)
-    choose = teacher_chooser(torch.Generator().manual_seed(config.search.seed))
+    choose = teacher_chooser(setup.teacher, torch.Generator().manual_seed(config.search.seed))
     key = {
         "environment": sorted(config.env.model_dump().items()),
         "teacher": sorted((group, setup.teacher.digest(group)) for group in setup.spec.groups),
@@ -98,8 +100,8 @@ def train_student(group: str, spec: StudentSpec) -> None:
     )
     ancestors = lineage(spec)
     parent = desk.bank.load(pool, ancestors[-2]) if len(ancestors) > 1 else None
-    rows = join_rows([desk.demonstrations.rows(name) for name in pool.groups])
-    desk.bank.store(pool, make_student(spec, parent, room, rows, seed=desk.bank.training_seed(pool, spec)))
+    lessons = make_lessons(desk.demonstrations.episodes(pool.groups), pool)
+    desk.bank.store(pool, make_student(spec, parent, room, lessons, seed=desk.bank.training_seed(pool, spec)))
 
 
 def play_team(candidate: Mapping[str, StudentSpec] | str, seeds: list[int], real: bool) -> NDArray[np.float64]:
@@ -116,8 +118,7 @@ def play_team(candidate: Mapping[str, StudentSpec] | str, seeds: list[int], real
     if candidate == TEACHER:
         policy = setup.teacher
     elif isinstance(candidate, str):
-        counts = {group: setup.spec.group_spec(group).action_count for group in setup.spec.groups}
-        policy = RandomPolicy(counts, seed=setup.config.search.seed)
+        policy = RandomPolicy(setup.spec.actions, seed=setup.config.search.seed)
     else:
         policy = desk.bank.team(setup.spec, setup.pools, candidate)
     config = setup.config

@@ -14,8 +14,9 @@ from kdnas.config.study import Strict, TrainTable
 from kdnas.config.toml import MAX_BYTES, validate_json
 from kdnas.envs.spec import EnvSpec
 from kdnas.errors import TeacherError
+from kdnas.policies.actions import Box
 from kdnas.teachers.mappo import Networks
-from kdnas.teachers.network import make_mlp
+from kdnas.teachers.network import GaussianActor, make_mlp
 from kdnas.teachers.teacher import Teacher
 
 SCHEMA = 1
@@ -28,6 +29,8 @@ class ActorCard(Strict):
 
     sizes: Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], Field(min_length=2, max_length=32)]
     groups: tuple[str, ...]
+    gaussian: bool = False
+    """Its outputs are means of continuous actions; a deviation a dimension is stored beside them."""
 
 
 class TeacherCard(Strict):
@@ -69,7 +72,11 @@ def save_teacher(
     cards: dict[str, ActorCard] = {}
     for index, (actor, groups) in enumerate(networks.unique_actors().values()):
         name = f"actor{index}"
-        cards[name] = ActorCard(sizes=_sizes(actor), groups=tuple(groups))
+        cards[name] = ActorCard(
+            sizes=_sizes(actor.mean if isinstance(actor, GaussianActor) else actor),
+            groups=tuple(groups),
+            gaussian=isinstance(actor, GaussianActor),
+        )
         tensors |= {f"{name}.{key}": tensor for key, tensor in actor.state_dict().items()}
     tensors |= {f"critic.{key}": tensor for key, tensor in networks.critic.state_dict().items()}
     unusable = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
@@ -113,7 +120,7 @@ def load_teacher(spec: EnvSpec, *, folder: str | Path) -> Teacher:
     path = folder / "teacher.safetensors"
     card = read_card(folder)
     tensors = _read_tensors(path)
-    actors = {name: _rebuild(path, name, actor.sizes, tensors) for name, actor in card.actors.items()}
+    actors = {name: _rebuild_actor(path, name, actor, tensors) for name, actor in card.actors.items()}
     critic = _rebuild(path, "critic", card.critic_sizes, tensors)
     owners = {group: name for name, actor in card.actors.items() for group in actor.groups}
     chosen: dict[str, nn.Module] = {}
@@ -124,15 +131,17 @@ def load_teacher(spec: EnvSpec, *, folder: str | Path) -> Teacher:
                 f"{folder}: holds no one actor for group {group!r}; it was trained for: {', '.join(sorted(owners))}"
             )
         name = candidates.pop()
-        want, have = spec.group_spec(group), card.actors[name].sizes
-        if (have[0], have[-1]) != (want.observation_size, want.action_count):
+        want, have = spec.group_spec(group), card.actors[name]
+        fits = (want.observation_size, want.actions.outputs, isinstance(want.actions, Box))
+        if (have.sizes[0], have.sizes[-1], have.gaussian) != fits:
+            kind = "continuous actions" if have.gaussian else "actions"
             raise TeacherError(
-                f"{folder}: the actor of group {group!r} maps {have[0]} observations to {have[-1]} actions, but "
-                f"{spec.name} has {want.observation_size} and {want.action_count}; use the teacher of this environment"
+                f"{folder}: the actor of group {group!r} maps {have.sizes[0]} observations to {have.sizes[-1]} {kind}, "
+                f"but {spec.name} has {want.observation_size} and {want.actions}; use the teacher of this environment"
             )
         chosen[group] = actors[name]
-    fits = critic[0].in_features == spec.state_size + 1 if isinstance(critic[0], nn.Linear) else False
-    return Teacher(spec, chosen, Value(critic, card.value_mean, card.value_std) if fits else None)
+    readable = critic[0].in_features == spec.state_size + 1 if isinstance(critic[0], nn.Linear) else False
+    return Teacher(spec, chosen, Value(critic, card.value_mean, card.value_std) if readable else None)
 
 
 def read_card(folder: Path) -> TeacherCard:
@@ -172,12 +181,30 @@ def _sizes(network: nn.Sequential) -> tuple[int, ...]:
 
 
 def _rebuild(path: Path, name: str, sizes: tuple[int, ...], tensors: Mapping[str, Tensor]) -> nn.Sequential:
-    own = {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
     with torch.device("meta"):  # shapes are compared before any memory is taken
         network = make_mlp(sizes[0], sizes[1:-1], sizes[-1])
+    _fill(network, path, name, sizes, tensors)
+    return network
+
+
+def _rebuild_actor(path: Path, name: str, card: ActorCard, tensors: Mapping[str, Tensor]) -> nn.Module:
+    if not card.gaussian:
+        return _rebuild(path, name, card.sizes, tensors)
+    with torch.device("meta"):
+        network = GaussianActor(make_mlp(card.sizes[0], card.sizes[1:-1], card.sizes[-1]), card.sizes[-1])
+    _fill(network, path, name, card.sizes, tensors)
+    return network
+
+
+def _fill(network: nn.Module, path: Path, name: str, sizes: tuple[int, ...], tensors: Mapping[str, Tensor]) -> None:
+    """Give a network its tensors of a file.
+
+    Raises:
+        TeacherError: their names or shapes are not its own.
+    """
+    own = {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
     want = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
     have = {key: tuple(tensor.shape) for key, tensor in own.items()}
     if want != have:
         raise TeacherError(f"{path}: the tensors of {name!r} are not those of the layer sizes {sizes} in teacher.json")
     network.load_state_dict(own, assign=True)
-    return network

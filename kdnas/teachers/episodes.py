@@ -117,9 +117,7 @@ def record(
     return Episodes(groups=groups, state=join([chunk.state for chunk in chunks]))
 
 
-def _record_together(
-    env: TeamEnv, teacher: Teacher, choose: Chooser, seeds: Sequence[int], max_steps: int
-) -> Episodes:
+def _record_together(env: TeamEnv, teacher: Teacher, choose: Chooser, seeds: Sequence[int], max_steps: int) -> Episodes:
     """One batch of episodes."""
     kept: dict[str, dict[str, list[NDArray[Any]]]] = {
         group: {name: [] for name in ("views", "parameters", "alive", "rewards", "masks")} for group in env.spec.groups

@@ -7,6 +7,7 @@ arXiv 2103.01955), advantages by GAE (Schulman et al. 2016, arXiv 1506.02438), v
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -15,8 +16,10 @@ from torch import Tensor, nn
 from kdnas.config.study import TrainTable
 from kdnas.envs.spec import EnvSpec
 from kdnas.envs.team_env import TeamEnv
-from kdnas.policies.categorical import entropy, log_prob, mask_logits, sample
-from kdnas.teachers.network import make_mlp
+from kdnas.policies.actions import Box
+from kdnas.policies.distribution import entropy, log_prob, sample, to_actions
+from kdnas.policies.masks import mask_logits
+from kdnas.teachers.network import GaussianActor, make_mlp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,20 +33,23 @@ class Progress:
     seconds: float
 
 
+Actor: TypeAlias = nn.Sequential | GaussianActor
+
+
 @dataclass(kw_only=True)
 class Networks:
     """What MAPPO trains."""
 
-    actors: dict[str, nn.Sequential]
+    actors: dict[str, Actor]
     """Group -> actor; groups that share one point at the same module."""
     critic: nn.Sequential
     """(rows, S + 1) -> (rows, agents): normalised value of each agent; the last input is the share of time gone."""
     value_mean: float = 0.0
     value_std: float = 1.0
 
-    def unique_actors(self) -> dict[int, tuple[nn.Sequential, list[str]]]:
+    def unique_actors(self) -> dict[int, tuple[Actor, list[str]]]:
         """Each distinct actor with the groups that use it."""
-        owners: dict[int, tuple[nn.Sequential, list[str]]] = {}
+        owners: dict[int, tuple[Actor, list[str]]] = {}
         for group, actor in self.actors.items():
             owners.setdefault(id(actor), (actor, []))[1].append(group)
         return owners
@@ -57,7 +63,7 @@ class _Batch:
     """Actor -> (T, B, P, O)."""
     masks: dict[int, Tensor | None]
     actions: dict[int, Tensor]
-    """Actor -> (T, B, P)."""
+    """Actor -> choices (T, B, P, *shape), before they are clipped or squashed."""
     log_probs: dict[int, Tensor]
     columns: dict[int, list[int]]
     """Actor -> its agents' columns in the arrays over all agents."""
@@ -72,15 +78,17 @@ class _Batch:
 def make_networks(spec: EnvSpec, table: TrainTable) -> Networks:
     """Fresh actors and critic."""
     generator = torch.Generator().manual_seed(table.seed)
-    shared: dict[object, nn.Sequential] = {}
-    actors: dict[str, nn.Sequential] = {}
+    shared: dict[object, Actor] = {}
+    actors: dict[str, Actor] = {}
     for group in spec.groups:
         spaces = spec.group_spec(group)
         key: object = spaces if table.share_actors else group
         if key not in shared:
-            shared[key] = make_mlp(
-                spaces.observation_size, table.hidden, spaces.action_count, last_gain=0.01, generator=generator
+            network = make_mlp(
+                spaces.observation_size, table.hidden, spaces.actions.outputs, last_gain=0.01, generator=generator
             )
+            continuous = isinstance(spaces.actions, Box)
+            shared[key] = GaussianActor(network, spaces.actions.outputs) if continuous else network
         actors[group] = shared[key]
     critic = make_mlp(spec.state_size + 1, table.hidden, len(spec.agents), generator=generator)
     return Networks(actors=actors, critic=critic)
@@ -104,7 +112,7 @@ def train_mappo(env: TeamEnv, table: TrainTable, max_steps: int, report: Callabl
             seeds = np.random.SeedSequence([table.seed, episode]).generate_state(table.copies).tolist()
             episode += 1
             batch = _collect(env, networks, seeds, max_steps, generator)
-            _update(networks, optimizer, batch, table, entropy_start * left, generator)
+            _update(env.spec, networks, optimizer, batch, table, entropy_start * left, generator)
             steps += int(batch.alive.any(-1).sum())
             report(
                 Progress(
@@ -142,15 +150,16 @@ def _collect(
             legal = [sent for group in owned if (sent := step.masks[group]) is not None]
             mask = torch.from_numpy(np.concatenate(legal, axis=1)) if legal else None
             logits = mask_logits(actor(seen), mask)
-            chosen = sample(logits, generator)
+            space = env.spec.group_spec(owned[0]).actions
+            chosen = sample(space, logits, generator)
             rows["o"][key].append(seen)
             rows["a"][key].append(chosen)
-            rows["p"][key].append(log_prob(logits, chosen))
+            rows["p"][key].append(log_prob(space, logits, chosen))
             if mask is not None:
                 rows["m"][key].append(mask)
-            seat = 0
+            taken, seat = to_actions(space, chosen), 0
             for group in owned:
-                actions[group] = chosen[:, seat : seat + len(groups[group])].numpy()
+                actions[group] = taken[:, seat : seat + len(groups[group])].numpy()
                 seat += len(groups[group])
         gone = np.full((len(seeds), 1), time_index / max_steps, np.float32)
         states.append(torch.from_numpy(np.concatenate([step.state, gone], axis=1)))
@@ -189,6 +198,7 @@ def advantages_by_gae(
 
 
 def _update(
+    spec: EnvSpec,
     networks: Networks,
     optimizer: torch.optim.Optimizer,
     batch: _Batch,
@@ -215,14 +225,15 @@ def _update(
     masks = {key: mask.flatten(0, 1) if mask is not None else None for key, mask in batch.masks.items()}
     for rows in _minibatches(len(states), table, generator):
         loss = ((networks.critic(states[rows]) - targets[rows]).square() * weights[rows]).sum() / weights[rows].sum()
-        for key, (actor, _) in owners.items():
+        for key, (actor, owned) in owners.items():
+            space = spec.group_spec(owned[0]).actions
             seen, chosen, old = (tensor[rows] for tensor in flat[key])
             mask = masks[key]
             logits = mask_logits(actor(seen), None if mask is None else mask[rows])
             weight, advantage = weights[rows][:, batch.columns[key]], advantages[rows][:, batch.columns[key]]
-            ratio = (log_prob(logits, chosen) - old).exp()
+            ratio = (log_prob(space, logits, chosen) - old).exp()
             clipped = ratio.clamp(1 - table.clip, 1 + table.clip)
-            gain = torch.min(ratio * advantage, clipped * advantage) + entropy_weight * entropy(logits)
+            gain = torch.min(ratio * advantage, clipped * advantage) + entropy_weight * entropy(space, logits)
             loss = loss - (gain * weight).sum() / weight.sum().clamp_min(1)
         optimizer.zero_grad()
         loss.backward()

@@ -1,10 +1,10 @@
-"""The plain multi-layer perceptron of teachers: actors and critics."""
+"""The networks of teachers: a plain multi-layer perceptron for actors and critics, and Gaussian actors."""
 
 from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import skip_init  # leaves the global generator alone
 
 
@@ -21,8 +21,24 @@ def make_mlp(
     layers: list[nn.Module] = []
     for index, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         last = index == len(hidden)
-        linear = skip_init(nn.Linear, fan_in, fan_out)
+        linear = skip_init(nn.Linear, fan_in, fan_out)  # type: ignore[no-untyped-call]
         nn.init.orthogonal_(linear.weight, last_gain if last else 2**0.5, generator=generator)
         nn.init.zeros_(linear.bias)
         layers += [linear] if last else [linear, nn.ReLU()]
     return nn.Sequential(*layers)
+
+
+class GaussianActor(nn.Module):
+    """Means from a network (rows, O) -> (rows, D), and one learned deviation a dimension whatever is observed.
+
+    Returns means and logarithms of deviations side by side, (rows, 2 D).
+    """
+
+    def __init__(self, mean: nn.Sequential, dimensions: int, log_std: float = -0.5) -> None:
+        super().__init__()
+        self.mean = mean
+        self.log_std = nn.Parameter(torch.full((dimensions,), log_std))
+
+    def forward(self, observations: Tensor) -> Tensor:
+        mean: Tensor = self.mean(observations)
+        return torch.cat([mean, self.log_std.expand_as(mean)], -1)

@@ -165,7 +165,7 @@ def _check_hidden(where: str, answer: object, size: int) -> Tensor:
         TeacherError: the answer is not a pair whose second part has the shape (2, size).
     """
     if not isinstance(answer, tuple) or len(answer) != 2 or not all(isinstance(part, Tensor) for part in answer):
-        raise TeacherError(f"{where} is recurrent and must return (logits, hidden), but returns {type(answer).__name__}")
+        raise TeacherError(f"{where} is recurrent and must return (logits, hidden), but gives {type(answer).__name__}")
     if tuple(answer[1].shape) != (2, size):
         raise TeacherError(f"{where} returns a hidden state {tuple(answer[1].shape)}; it needs (2, {size})")
     out: Tensor = answer[0]

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from kdnas.envs.batched import BatchedEnv, BatchedStep
 from kdnas.envs.copies import Copies
 from kdnas.envs.spec import AgentSpec
-from kdnas.policies.arrays import Ints
+from kdnas.policies.actions import Discrete
+from kdnas.policies.arrays import Actions
+from kdnas.policies.team_policy import draw_uniformly
 from kdnas.testing.contract import contract, no_global_draws
 
 SEEDS = (7, 11, 5)
@@ -63,31 +65,31 @@ def _check_spaces(first: BatchedEnv, second: BatchedEnv) -> None:
     for agent, spaces in first.agents.items():
         assert isinstance(spaces, AgentSpec), f"agent {agent!r} has {type(spaces).__name__} and not AgentSpec"
         assert spaces.observation_size > 0, f"agent {agent!r} observes nothing"
-        assert spaces.action_count > 1, f"agent {agent!r} has {spaces.action_count} actions and so nothing to decide"
+        one = isinstance(spaces.actions, Discrete) and spaces.actions.count < 2
+        assert not one, f"agent {agent!r} has one action and so nothing to decide"
     ours, theirs = [(list(env.agents.items()), env.state_size) for env in (first, second)]
     assert ours == theirs, f"made twice with the same arguments, it has {ours} and then {theirs}"
 
 
-def _play(env: BatchedEnv, max_steps: int) -> tuple[list[dict[str, Ints]], list[BatchedStep]]:
+def _play(env: BatchedEnv, max_steps: int) -> tuple[list[dict[str, Actions]], list[BatchedStep]]:
     """Actions and what they led to; `shown` is one longer."""
     generator = np.random.default_rng(0)
     shown = [env.reset(SEEDS)]
     _check_step(env, shown[0], None, 0)
-    actions: list[dict[str, Ints]] = []
+    actions: list[dict[str, Actions]] = []
     after_the_end = 0
     while len(actions) < max_steps and after_the_end < STEPS_AFTER_THE_END:
         after_the_end += not any(rows.any() for rows in shown[-1].alive.values())
-        actions.append({agent: _draw(generator, spaces, shown[-1], agent) for agent, spaces in env.agents.items()})
+        masks = shown[-1].masks
+        actions.append(
+            {
+                agent: draw_uniformly(spaces.actions, (len(SEEDS),), masks.get(agent), generator)
+                for agent, spaces in env.agents.items()
+            }
+        )
         shown.append(env.step(actions[-1]))
         _check_step(env, shown[-1], shown[-2], len(actions))
     return actions, shown
-
-
-def _draw(generator: np.random.Generator, spaces: AgentSpec, shown: BatchedStep, agent: str) -> Ints:
-    """Uniform over the legal actions: (B,)."""
-    scores = generator.random((len(SEEDS), spaces.action_count))
-    chosen: Ints = np.where(shown.masks.get(agent, True), scores, -1.0).argmax(1)
-    return chosen
 
 
 def _check_step(env: BatchedEnv, shown: BatchedStep, before: BatchedStep | None, number: int) -> None:
@@ -113,7 +115,7 @@ def _check_step(env: BatchedEnv, shown: BatchedStep, before: BatchedStep | None,
         assert not rewards[~acted].any(), f"{when}, {agent!r} is rewarded although it did not act"
         if spaces.masked:
             mask = shown.masks[agent]
-            _check_array(f"the mask of {agent!r} {when}", mask, np.bool_, spaces.action_count)
+            _check_array(f"the mask of {agent!r} {when}", mask, np.bool_, spaces.actions.outputs)
             assert mask[~alive].all(), f"{when}, {agent!r} has left, but its mask forbids actions"
             assert mask.any(1).all(), f"{when}, the mask of {agent!r} allows nothing; an agent that is done must leave"
 
@@ -127,7 +129,7 @@ def _check_array(what: str, array: Any, kind: type[np.generic], *features: int) 
 
 
 def _check_replay(
-    env: BatchedEnv, actions: Sequence[Mapping[str, Ints]], shown: Sequence[BatchedStep], order: list[int]
+    env: BatchedEnv, actions: Sequence[Mapping[str, Actions]], shown: Sequence[BatchedStep], order: list[int]
 ) -> None:
     """Play the episodes `order` of the first batch alone, with the actions that they had there."""
     seeds = [SEEDS[index] for index in order]

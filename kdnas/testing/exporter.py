@@ -11,6 +11,7 @@ from kdnas.compress.quantize import quantize
 from kdnas.envs.spec import AgentSpec, EnvSpec
 from kdnas.errors import StudentError
 from kdnas.export.exporter import Artifact, Exporter
+from kdnas.policies.actions import Discrete
 from kdnas.policies.arrays import Floats
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
@@ -21,9 +22,9 @@ from kdnas.testing.contract import contract, weights_of
 SPEC = EnvSpec(
     name="check_exporter",
     agents={
-        "scout_0": AgentSpec(observation_size=6, action_count=4),
-        "scout_1": AgentSpec(observation_size=6, action_count=4),
-        "base": AgentSpec(observation_size=3, action_count=3, masked=True),
+        "scout_0": AgentSpec(observation_size=6, actions=Discrete(4)),
+        "scout_1": AgentSpec(observation_size=6, actions=Discrete(4)),
+        "base": AgentSpec(observation_size=3, actions=Discrete(3), masked=True),
     },
     groups={"scout": ("scout_0", "scout_1"), "base": ("base",)},
     state_size=15,
@@ -106,7 +107,7 @@ def _team(family: str, *, seed: int = 0, bits: str = "float", normalisation: Nor
     """Fresh students; only the second group is normalised."""
     students = {}
     for group in SPEC.groups:
-        spaces, generator = SPEC.group_spec(group), torch.Generator().manual_seed(seed)
+        spaces, generator = SPEC.student_spec(group), torch.Generator().manual_seed(seed)
         spec = StudentSpec(family=family, base=(12, 8), hidden=(12, 8), bits=parse_bits(bits))
         own = normalisation if group == "base" else None
         student = Student(spec.floating, spaces, load_family(family).build(spec.floating, spaces, generator), own)
@@ -119,7 +120,7 @@ def _team(family: str, *, seed: int = 0, bits: str = "float", normalisation: Nor
 def _recorded() -> dict[str, Floats]:
     generator = np.random.default_rng(0)
     return {
-        group: generator.standard_normal((rows, SPEC.group_spec(group).observation_size), dtype=np.float32)
+        group: generator.standard_normal((rows, SPEC.student_spec(group).observation_size), dtype=np.float32)
         for group, rows in ROWS.items()
     }
 

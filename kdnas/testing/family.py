@@ -12,6 +12,7 @@ from kdnas import plugins
 from kdnas.compress.prune import prune
 from kdnas.compress.quantize import quantize
 from kdnas.envs.spec import AgentSpec
+from kdnas.policies.actions import Discrete
 from kdnas.profiling.flops import count_macs
 from kdnas.profiling.memory import bops, memory_bytes
 from kdnas.spaces.spec import FLOAT_BITS, Bits, StudentSpec
@@ -20,7 +21,7 @@ from kdnas.students.student import Student
 from kdnas.students.weights import read_tensors, rebuild_student, student_tensors, write_tensors
 from kdnas.testing.contract import contract, weights_of
 
-SPACES = AgentSpec(observation_size=7, action_count=4)
+SPACES = AgentSpec(observation_size=7, actions=Discrete(4))
 EIGHT = Bits(input=8, weight=8, activation=8)
 ROWS = 256
 CLOSE = 0.25
@@ -65,7 +66,7 @@ def _observations() -> Tensor:
 def _check_build(family: Family, spec: StudentSpec) -> None:
     network = _build(family, spec)
     shape = tuple(network(_observations()).shape)
-    assert shape == (ROWS, SPACES.action_count), f"{spec}: {ROWS} observations give {shape}, not one row of logits each"
+    assert shape == (ROWS, SPACES.actions.outputs), f"{spec}: {ROWS} observations give {shape}, not a row each"
     widths = tuple(getattr(layer, "out_features", None) for layer in family.prunable(network))
     assert widths == spec.hidden, f"{spec}: the outputs of prunable() are {widths} wide, the spec says {spec.hidden}"
     same = weights_of(network) == weights_of(_build(family, spec))
@@ -87,7 +88,8 @@ def _check_layers(family: Family, spec: StudentSpec) -> None:
     biases = sorted(shape[0] for shape in shapes if len(shape) == 1)
     told_biases = sorted(layer.rows for layer in layers if layer.bias)
     assert told_biases == biases, f"{spec}: layers() has biases of {told_biases} numbers, the network of {biases}"
-    macs, counted = sum(rows * columns for rows, columns in told), count_macs(network, SPACES.observation_size)
+    probe = (torch.zeros(1, SPACES.observation_size),)
+    macs, counted = sum(rows * columns for rows, columns in told), count_macs(network, probe)
     assert macs == counted, f"{spec}: layers() multiply {macs} times, the network {counted} times"
     floats = all((layer.weight_bits, layer.input_bits, layer.output_bits) == (FLOAT_BITS,) * 3 for layer in layers)
     assert floats, f"{spec}: a float layer has {FLOAT_BITS} bits everywhere"

@@ -8,13 +8,14 @@ import torch
 
 from kdnas.envs.spec import AgentSpec
 from kdnas.errors import StudentError
+from kdnas.policies.actions import Discrete
 from kdnas.profiling.target import Latency, Target
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
 from kdnas.teachers.network import make_mlp
 from kdnas.testing.contract import contract, weights_of
 
-SPACES = AgentSpec(observation_size=18, action_count=5)
+SPACES = AgentSpec(observation_size=18, actions=Discrete(5))
 SMALL = StudentSpec(family="mlp", base=(8, 8), hidden=(8, 8))
 LARGE = StudentSpec(family="mlp", base=(512, 512), hidden=(512, 512))
 """More than a thousand times the multiply-accumulates of `SMALL`."""
@@ -97,14 +98,14 @@ def _check_modules(target: Target) -> None:
         network = make_mlp(
             SPACES.observation_size,
             (width, width),
-            SPACES.action_count,
+            SPACES.actions.outputs,
             generator=torch.Generator().manual_seed(0),
         )
         network.requires_grad_(False).eval()
-        before = weights_of(network)
+        before, probe = weights_of(network), (torch.zeros(1, SPACES.observation_size),)
         what = f"a module {width} wide"
         times.append(
-            _least(lambda: _check_latency(what, target.module_latency(network, SPACES.observation_size)).p50_s)  # noqa: B023
+            _least(lambda: _check_latency(what, target.module_latency(network, probe)).p50_s)  # noqa: B023
         )
         assert weights_of(network) == before, f"timing {what} changed its weights"
         assert not network.training, f"timing {what} left it in training mode"

@@ -1,12 +1,15 @@
 """The contract of a teacher: see `kdnas.teachers.teacher.Teacher`."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from kdnas.envs.spec import EnvSpec
+from kdnas.policies.actions import Discrete
+from kdnas.policies.scene import Scene
 from kdnas.profiling.flops import count_macs
 from kdnas.teachers.teacher import Teacher
 from kdnas.testing.contract import contract, no_global_draws, weights_of
@@ -47,33 +50,46 @@ def _check_group(teacher: Teacher, again: Teacher, group: str) -> None:
     )
     frozen = not any(parameter.requires_grad for parameter in actor.parameters())
     assert frozen, f"{where}: its parameters are not frozen"
-    seats = len(teacher.spec.groups[group])
-    generator = torch.Generator().manual_seed(0)
-    observations = torch.randn(COPIES, seats, spaces.observation_size, generator=generator)
     before = weights_of(actor)
-    with torch.inference_mode():
-        logits = teacher.logits(group, observations)
-        repeated = teacher.logits(group, observations)
-        rows = torch.cat([teacher.logits(group, row[None]) for row in observations.flatten(0, 1)])
-    shape = (COPIES, seats, spaces.action_count)
-    assert logits.shape == shape, f"{where}: observations {tuple(observations.shape)} give {tuple(logits.shape)}"
-    assert logits.isfinite().all(), f"{where}: it answers NaN or infinity to an observation"
-    assert torch.equal(logits, repeated), f"{where}: asked twice, it answers differently"
-    off = (logits.flatten(0, 1) - rows).abs().max() / logits.abs().max().clamp_min(1.0)
+    said = teacher.parameters(_scene(teacher.spec, slice(None)))[group]
+    repeated = teacher.parameters(_scene(teacher.spec, slice(None)))[group]
+    apart = torch.cat([teacher.parameters(_scene(teacher.spec, slice(i, i + 1)))[group] for i in range(COPIES)])
+    shape = (COPIES, len(teacher.spec.groups[group]), spaces.actions.parameters)
+    assert said.shape == shape, f"{where}: {shape[:2]} observations give {tuple(said.shape)}"
+    assert torch.equal(said, repeated), f"{where}: asked twice, it answers differently"
+    off = (said - apart).abs().max() / said.abs().max().clamp_min(1.0)
     assert off < TOLERANCE, f"{where}: its answer to an observation depends on the others in the batch"
     assert weights_of(actor) == before, f"{where}: answering changes its weights or buffers"
-    assert count_macs(actor, spaces.observation_size) > 0, f"{where}: it has no multiply-accumulates to save"
+    assert count_macs(actor, teacher.probe(group)) > 0, f"{where}: it has no multiply-accumulates to save"
 
 
 def _check_masks(teacher: Teacher) -> None:
-    """Every action is chosen where it alone is legal."""
-    spec, generator = teacher.spec, np.random.default_rng(0)
-    for group, agents in spec.groups.items():
-        spaces = spec.group_spec(group)
-        shape = (spaces.action_count, len(agents))
-        seen = generator.standard_normal((*shape, spaces.observation_size), dtype=np.float32)
-        only = np.broadcast_to(np.eye(spaces.action_count, dtype=np.bool_)[:, None], (*shape, spaces.action_count))
-        state = np.zeros((spaces.action_count, spec.state_size), np.float32)
-        chosen = teacher.act({group: seen}, {group: only.copy()}, state)[group]
-        legal = (chosen == np.arange(spaces.action_count)[:, None]).all()
-        assert legal, f"group {group!r}: it chooses an action that the mask forbids"
+    """Every action of one choice is chosen where it alone is legal."""
+    for group, agents in teacher.spec.groups.items():
+        actions = teacher.spec.group_spec(group).actions
+        if not isinstance(actions, Discrete):
+            continue
+        for only in range(actions.count):
+            mask = np.zeros((COPIES, len(agents), actions.count), np.bool_)
+            mask[..., only] = True
+            chosen = teacher.act(replace(_scene(teacher.spec, slice(None)), masks={group: mask}))[group]
+            assert (chosen == only).all(), f"group {group!r}: it chooses an action that the mask forbids"
+
+
+def _scene(spec: EnvSpec, copies: slice) -> Scene:
+    """Random observations in some of `COPIES` copies, at the beginning of their episodes."""
+    generator = np.random.default_rng(0)
+    seen = {
+        group: generator.standard_normal(
+            (COPIES, len(agents), spec.group_spec(group).observation_size), dtype=np.float32
+        )[copies]
+        for group, agents in spec.groups.items()
+    }
+    return Scene(
+        observations=seen,
+        views=seen,
+        masks=dict.fromkeys(spec.groups),
+        alive={group: np.ones(rows.shape[:2], np.bool_) for group, rows in seen.items()},
+        state=generator.standard_normal((COPIES, spec.state_size), dtype=np.float32)[copies],
+        first=True,
+    )

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from kdnas.envs.spec import AgentSpec
+from kdnas.policies.actions import Discrete
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students import Normalisation, Student, load_family
 
-SPREAD = AgentSpec(observation_size=18, action_count=5)
+SPREAD = AgentSpec(observation_size=18, actions=Discrete(5))
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ from kdnas.config.study import DistillTable
 from kdnas.distill import Pool, StudentBank
 from kdnas.envs import AgentSpec
 from kdnas.errors import RunError
+from kdnas.policies.actions import Discrete
 from kdnas.spaces import StudentSpec, parse_bits
 from kdnas.students import Normalisation, Student, load_family
 from kdnas.students.weights import read_tensors, write_tensors
 
-SPACES = AgentSpec(observation_size=3, action_count=4)
+SPACES = AgentSpec(observation_size=3, actions=Discrete(4))
 POOL = Pool(name="a", groups=("a", "b"), spaces=SPACES, teacher_digest="0123")
 SPEC = StudentSpec(family="mlp", base=(16,), hidden=(8,))
 

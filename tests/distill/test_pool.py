@@ -5,15 +5,16 @@ from kdnas.distill import make_pools
 from kdnas.distill.pool import student_among_teachers
 from kdnas.envs import AgentSpec, EnvSpec
 from kdnas.policies import mask_logits
+from kdnas.policies.actions import Discrete
 from kdnas.spaces import StudentSpec
 from kdnas.students import Student
 from kdnas.teachers import Teacher, make_mlp
 
-SMALL, LARGE = AgentSpec(observation_size=2, action_count=3), AgentSpec(observation_size=4, action_count=3)
+SMALL, LARGE = AgentSpec(observation_size=2, actions=Discrete(3)), AgentSpec(observation_size=4, actions=Discrete(3))
 
 
 def env(*, masked: bool = False) -> EnvSpec:
-    small = AgentSpec(observation_size=2, action_count=3, masked=masked)
+    small = AgentSpec(observation_size=2, actions=Discrete(3), masked=masked)
     return EnvSpec(
         name="test",
         agents={"a": small, "b": small, "c": small, "d": LARGE},

@@ -4,8 +4,9 @@ from toys import Continuous, Counting, FromOne, Shrinking, Strangled, assert_sam
 
 from kdnas.envs import AgentSpec, BatchedEnv, BatchedStep, Copies
 from kdnas.errors import EnvError
+from kdnas.policies.actions import Discrete
 
-COUNTING = {name: AgentSpec(observation_size=3, action_count=3) for name in ("early", "late")}
+COUNTING = {name: AgentSpec(observation_size=3, actions=Discrete(3)) for name in ("early", "late")}
 
 
 def both(early: list[int], late: list[int]) -> dict[str, np.ndarray]:
@@ -56,7 +57,7 @@ def test_a_copy_that_is_over_is_stepped_on_and_changes_nothing() -> None:
 @pytest.mark.parametrize("where", ["observation", "info"])
 def test_masks_are_found_in_observations_and_in_infos(where: str) -> None:
     env = Copies("counting", lambda: Counting(masks=where))
-    assert env.agents["early"] == AgentSpec(observation_size=3, action_count=3, masked=True)
+    assert env.agents["early"] == AgentSpec(observation_size=3, actions=Discrete(3), masked=True)
     shown = env.reset([3])
     # Action step % 3 is illegal.
     np.testing.assert_array_equal(shown.masks["late"], [[False, True, True]])

@@ -2,9 +2,10 @@ import pytest
 
 from kdnas.envs import AgentSpec, EnvSpec, make_groups
 from kdnas.errors import ConfigError
+from kdnas.policies.actions import Discrete
 
-SMALL = AgentSpec(observation_size=3, action_count=3)
-LARGE = AgentSpec(observation_size=11, action_count=5)
+SMALL = AgentSpec(observation_size=3, actions=Discrete(3))
+LARGE = AgentSpec(observation_size=11, actions=Discrete(5))
 
 
 def test_per_agent_gives_each_agent_its_own_network() -> None:
@@ -34,7 +35,7 @@ def test_by_kind_groups_equal_spaces(agents: dict[str, AgentSpec], groups: dict[
 
 
 def test_masks_are_part_of_the_kind() -> None:
-    masked = AgentSpec(observation_size=3, action_count=3, masked=True)
+    masked = AgentSpec(observation_size=3, actions=Discrete(3), masked=True)
     assert make_groups("by-kind", {"a": SMALL, "b": masked}) == {"a": ("a",), "b": ("b",)}
 
 

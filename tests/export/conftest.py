@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from kdnas.envs.spec import AgentSpec, EnvSpec
+from kdnas.policies.actions import Discrete
 from kdnas.policies.arrays import Floats
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.family import load_family
 from kdnas.students.student import Normalisation, Student, Team
 
-SPREAD = AgentSpec(observation_size=18, action_count=5)
+SPREAD = AgentSpec(observation_size=18, actions=Discrete(5))
 
 MakeStudent = Callable[..., Student]
 MakeTeam = Callable[..., Team]

@@ -13,6 +13,7 @@ from kdnas.errors import StudentError
 from kdnas.export import OnnxExporter
 from kdnas.export.graph import open_session
 from kdnas.export.piece import trace
+from kdnas.policies.actions import Discrete
 from kdnas.policies.arrays import Floats
 from kdnas.students.student import Normalisation
 
@@ -97,7 +98,7 @@ def test_agents_of_a_group_share_one_copy_of_the_weights(
 def test_a_mixed_team_with_masks_and_normalisation(
     make_student: MakeStudent, make_team: MakeTeam, observe: Observe, tmp_path: Path
 ) -> None:
-    masked = AgentSpec(observation_size=6, action_count=4, masked=True)
+    masked = AgentSpec(observation_size=6, actions=Discrete(4), masked=True)
     normalisation = Normalisation(shift=(0.5,) * 6, scale=(2.0,) * 6)
     team = make_team(
         {"drones": make_student("w4a8i8"), "scout": make_student("float", masked, (8,), normalisation)},

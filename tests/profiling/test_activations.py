@@ -2,6 +2,7 @@ import torch
 from torch import Tensor, nn
 
 from kdnas.envs.spec import AgentSpec
+from kdnas.policies.actions import Discrete
 from kdnas.profiling import memory_bytes
 from kdnas.profiling.activations import largest_activation_pair
 from kdnas.spaces.spec import StudentSpec
@@ -16,7 +17,7 @@ def test_the_largest_pair_of_an_mlp() -> None:
 
 def test_a_teacher_is_charged_as_a_student_of_its_shape() -> None:
     spec, family = StudentSpec(family="mlp", base=(40, 9), hidden=(40, 9)), load_family("mlp")
-    spaces = AgentSpec(observation_size=7, action_count=3)
+    spaces = AgentSpec(observation_size=7, actions=Discrete(3))
     network = family.build(spec, spaces, torch.Generator().manual_seed(0))
     params = sum(weight.numel() for weight in network.parameters())
     assert 4 * (params + largest_activation_pair(network, 7)) == memory_bytes(family.layers(spec, spaces))

@@ -1,4 +1,5 @@
 from kdnas.envs.spec import AgentSpec
+from kdnas.policies.actions import Discrete
 from kdnas.profiling import bops, memory_bytes, parameters
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
@@ -7,7 +8,7 @@ from kdnas.students.family import LayerShape, load_family
 
 def _layers(bits: str, *hidden: int) -> list[LayerShape]:
     spec = StudentSpec(family="mlp", base=hidden, hidden=hidden, bits=parse_bits(bits))
-    return load_family("mlp").layers(spec, AgentSpec(observation_size=18, action_count=5))
+    return load_family("mlp").layers(spec, AgentSpec(observation_size=18, actions=Discrete(5)))
 
 
 def test_an_integer_network_by_hand() -> None:

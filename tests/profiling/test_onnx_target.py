@@ -5,11 +5,12 @@ from torch import nn
 from kdnas import plugins
 from kdnas.envs.spec import AgentSpec
 from kdnas.errors import ConfigError
+from kdnas.policies.actions import Discrete
 from kdnas.profiling import OnnxTarget, Target
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
 
-SPACES = AgentSpec(observation_size=18, action_count=5)
+SPACES = AgentSpec(observation_size=18, actions=Discrete(5))
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def target() -> Target:
 @pytest.mark.parametrize("bits", ["float", "w4a4i4"])
 def test_a_shape_is_timed_before_it_has_weights(bits: str, target: Target) -> None:
     spec = StudentSpec(family="mlp", base=(64, 64), hidden=(24, 24), bits=parse_bits(bits))
-    for spaces in (SPACES, AgentSpec(observation_size=18, action_count=5, masked=True)):
+    for spaces in (SPACES, AgentSpec(observation_size=18, actions=Discrete(5), masked=True)):
         latency = target.latency("mlp", spec, spaces, normalised=True)
         # A call of onnxruntime takes microseconds; a tenth of a second would be another thing that was timed.
         assert 1e-6 < latency.p50_s <= latency.p95_s < 0.1

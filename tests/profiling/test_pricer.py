@@ -9,6 +9,7 @@ from torch import nn
 from kdnas.budgets.budget import parse_budget
 from kdnas.envs.spec import AgentSpec, EnvSpec
 from kdnas.errors import TeacherError
+from kdnas.policies.actions import Discrete
 from kdnas.profiling import Latency, Pricer
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
@@ -17,7 +18,7 @@ from kdnas.teachers.teacher import Teacher
 
 from .test_flops import _Gru
 
-SPREAD = AgentSpec(observation_size=18, action_count=5)
+SPREAD = AgentSpec(observation_size=18, actions=Discrete(5))
 ENV = EnvSpec(
     name="test",
     agents={"a": SPREAD, "b": SPREAD, "c": SPREAD},
@@ -141,7 +142,7 @@ def test_a_teacher_by_hand(teacher: Teacher, target: _CountingTarget) -> None:
 
 
 def test_a_teacher_that_cannot_be_counted_is_named(target: _CountingTarget) -> None:
-    spaces = AgentSpec(observation_size=6, action_count=3)
+    spaces = AgentSpec(observation_size=6, actions=Discrete(3))
     env = EnvSpec(name="test", agents={"a": spaces}, groups={"g": ("a",)}, state_size=6)
     with pytest.raises(TeacherError, match=r"the teacher of group 'g' cannot be priced: _Gru.*aten::gru"):
         Pricer(env, Teacher(env, {"g": _Gru()}), target).teacher_cost()

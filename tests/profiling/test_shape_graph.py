@@ -10,13 +10,14 @@ from kdnas.envs.spec import AgentSpec
 from kdnas.errors import StudentError
 from kdnas.export.graph import make_model, open_session
 from kdnas.export.piece import trace
+from kdnas.policies.actions import Discrete
 from kdnas.profiling.shape_graph import make_shape_model
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.family import LayerShape, load_family
 from kdnas.students.student import Normalisation, Student
 
-SPACES = AgentSpec(observation_size=6, action_count=4, masked=True)
+SPACES = AgentSpec(observation_size=6, actions=Discrete(4), masked=True)
 
 
 def _operators(model: onnx.ModelProto, folder: Path) -> list[str]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from kdnas.envs.spec import AgentSpec, EnvSpec
+from kdnas.policies.actions import Discrete
 from kdnas.policies.arrays import Floats
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
@@ -15,8 +16,8 @@ from kdnas.students.bundle import ArtifactCard, Hashes, StudentCard, group_cards
 
 MakeStudent = Callable[..., Student]
 
-SCOUT = AgentSpec(observation_size=6, action_count=4, masked=True)
-DRONE = AgentSpec(observation_size=3, action_count=5)
+SCOUT = AgentSpec(observation_size=6, actions=Discrete(4), masked=True)
+DRONE = AgentSpec(observation_size=3, actions=Discrete(5))
 ENV = EnvSpec(
     name="test",
     agents={"scout": SCOUT, "drone_0": DRONE, "drone_1": DRONE},

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from kdnas.envs.spec import AgentSpec
+from kdnas.policies.actions import Discrete
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students import LayerShape, Mlp, QuantMlp, load_family
@@ -11,7 +12,7 @@ from kdnas.students.mlp import FAMILY, snap
 
 from .conftest import MakeStudent, rows
 
-SPREAD = AgentSpec(observation_size=18, action_count=5)
+SPREAD = AgentSpec(observation_size=18, actions=Discrete(5))
 
 
 def spec(bits: str, *hidden: int) -> StudentSpec:
@@ -39,7 +40,7 @@ def test_shapes(hidden: tuple[int, ...]) -> None:
 
 
 def test_numbers_by_hand() -> None:
-    network = FAMILY.build(spec("float", 2), AgentSpec(observation_size=1, action_count=2), torch.Generator())
+    network = FAMILY.build(spec("float", 2), AgentSpec(observation_size=1, actions=Discrete(2)), torch.Generator())
     with torch.no_grad():
         network.linears[0].weight.copy_(torch.tensor([[2.0], [-1.0]]))
         network.linears[0].bias.copy_(torch.tensor([-1.0, 0.5]))

@@ -13,6 +13,7 @@ import torch
 from kdnas.budgets import parse_budget
 from kdnas.envs.spec import AgentSpec, EnvSpec
 from kdnas.plugins import load_reference
+from kdnas.policies.actions import Discrete
 from kdnas.profiling import Latency, Pricer
 from kdnas.spaces import BaseTable, GroupTable, SpaceConfig, StudentSpec, make_space, parse_bits
 from kdnas.study.front import ParetoFront
@@ -122,7 +123,7 @@ class Home:
     """Groups `pair` (two seats) and `solo` with equal spaces, a teacher of 64 units, and a space to choose from."""
 
     def __init__(self, bases: Sequence[Mapping[str, Any]], bits: Sequence[str]) -> None:
-        spread = AgentSpec(observation_size=18, action_count=5)
+        spread = AgentSpec(observation_size=18, actions=Discrete(5))
         self.spec = EnvSpec(
             name="home",
             agents={"a": spread, "b": spread, "c": spread},

@@ -26,7 +26,7 @@ def test_a_study_comes_to_life(write_study: WriteStudy) -> None:
 def test_kinds_have_pools_of_their_own(write_study: WriteStudy) -> None:
     setup = open_study(read_study(write_study("plain", **{"env.kwargs": {"kinds": True}})))
     assert setup.pools["left"].groups == ("left",)
-    assert setup.pools["right"].spaces.action_count == 2
+    assert setup.pools["right"].spaces.actions.outputs == 2
 
 
 def test_arguments_replace_what_the_file_says(write_study: WriteStudy) -> None:

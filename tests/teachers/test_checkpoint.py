@@ -9,10 +9,11 @@ from safetensors.torch import load_file, save_file
 from kdnas.config.study import TrainTable
 from kdnas.envs import AgentSpec, EnvSpec, make_groups
 from kdnas.errors import TeacherError
+from kdnas.policies.actions import Discrete
 from kdnas.teachers import Networks, load_teacher, read_card, save_teacher
 from kdnas.teachers.mappo import make_networks
 
-ALIKE, OTHER = AgentSpec(observation_size=3, action_count=4), AgentSpec(observation_size=5, action_count=2)
+ALIKE, OTHER = AgentSpec(observation_size=3, actions=Discrete(4)), AgentSpec(observation_size=5, actions=Discrete(2))
 AGENTS = {"agent_0": ALIKE, "agent_1": ALIKE, "base": OTHER}
 TABLE = TrainTable(hidden=(8, 6))
 
@@ -78,7 +79,7 @@ def test_separate_actors_are_no_one_teacher_of_a_shared_group(tmp_path: Path) ->
 
 def test_other_spaces(tmp_path: Path) -> None:
     save(tmp_path)
-    wider = env(base=AgentSpec(observation_size=6, action_count=2))
+    wider = env(base=AgentSpec(observation_size=6, actions=Discrete(2)))
     with pytest.raises(
         TeacherError, match=r"actor of group 'base' maps 5 observations to 2 actions, but test has 6 and 2; use the"
     ):

@@ -5,14 +5,15 @@ from torch import Tensor, nn
 
 from kdnas.envs import AgentSpec, EnvSpec
 from kdnas.errors import TeacherError
+from kdnas.policies.actions import Discrete
 from kdnas.teachers import Teacher, make_mlp
 
 SPEC = EnvSpec(
     name="test",
     agents={
-        "a": AgentSpec(observation_size=2, action_count=3),
-        "b": AgentSpec(observation_size=2, action_count=3),
-        "c": AgentSpec(observation_size=4, action_count=2, masked=True),
+        "a": AgentSpec(observation_size=2, actions=Discrete(3)),
+        "b": AgentSpec(observation_size=2, actions=Discrete(3)),
+        "c": AgentSpec(observation_size=4, actions=Discrete(2), masked=True),
     },
     groups={"pair": ("a", "b"), "solo": ("c",)},
     state_size=8,

@@ -14,9 +14,10 @@ from pettingzoo import ParallelEnv
 import kdnas
 from kdnas import plugins
 from kdnas.envs import BatchedStep
+from kdnas.policies.actions import Discrete
 from kdnas.testing import check_environment
 
-SPACES = kdnas.AgentSpec(observation_size=3, action_count=2)
+SPACES = kdnas.AgentSpec(observation_size=3, actions=Discrete(2))
 
 
 @pytest.mark.parametrize("name", sorted(plugins.installed("kdnas.environments")))

@@ -119,7 +119,7 @@ class Shy(Mlp):
 
 class Shying(MlpFamily):
     def build(self, spec: StudentSpec, spaces: kdnas.AgentSpec, generator: torch.Generator) -> Mlp:
-        return Shy([spaces.observation_size, *spec.hidden, spaces.action_count], generator)
+        return Shy([spaces.observation_size, *spec.hidden, spaces.actions.outputs], generator)
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ from torch import nn
 import kdnas
 from kdnas import plugins
 from kdnas.config import find_study
+from kdnas.policies.actions import Discrete
 from kdnas.study.setup import open_study, read_study
 from kdnas.testing import check_teacher
 
-SPACES = kdnas.AgentSpec(observation_size=3, action_count=2)
+SPACES = kdnas.AgentSpec(observation_size=3, actions=Discrete(2))
 SPEC = kdnas.EnvSpec(name="pair", agents={"a": SPACES, "b": SPACES}, groups={"all": ("a", "b")}, state_size=6)
 
 

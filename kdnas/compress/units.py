@@ -18,8 +18,8 @@ def unit_importance(parameters: Mapping[str, nn.Parameter], units: Units, width:
     for place in units.places:
         parameter = parameters[place.parameter]
         if parameter.grad is not None:
-            terms = (parameter.detach() * parameter.grad).abs().movedim(place.axis, 0).flatten(1).sum(1)
-            total += terms[place.start : place.start + width]
+            terms = (parameter.detach() * parameter.grad).abs().movedim(place.axis, 0)
+            total += terms[place.start : place.start + width].reshape(width, -1).sum(1)
     return total
 
 

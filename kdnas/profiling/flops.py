@@ -13,8 +13,8 @@ FREE_OPS = frozenset(
         "sign", "silu", "sin", "softmax", "softplus", "sqrt", "square", "sub", "sub_", "sum", "tanh", "tanh_", "where",
     )
 )  # fmt: skip
-"""Operators without a matrix in them: elementwise maps, choices, and sums over features or entities, which count as no MACs. Everything else
-that fvcore does not know is refused, because it would silently count 0."""
+"""Operators without a matrix in them: elementwise maps, choices, and sums over features or entities, which count as no
+MACs. Everything else that fvcore does not know is refused, because it would silently count 0."""
 
 
 def count_macs(network: nn.Module, probe: tuple[Tensor, ...]) -> int:

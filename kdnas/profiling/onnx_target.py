@@ -48,7 +48,8 @@ class OnnxTarget:
     def latency(self, family: str, spec: StudentSpec, spaces: AgentSpec, *, normalised: bool = False) -> Latency:
         known = load_family(family)
         if known.chain:
-            return self._time(make_shape_model(AGENT, known.layers(spec, spaces), spaces, normalised=normalised), spaces)
+            model = make_shape_model(AGENT, known.layers(spec, spaces), spaces, normalised=normalised)
+            return self._time(model, spaces)
         # What is exported is timed, for its shape alone does not say how its layers hang together.
         student = make_untrained(known, spec, spaces, normalised=normalised)
         return self._time_traced(student, student.probe(), spaces)

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import skip_init  # leaves the global generator alone
 
 from kdnas.envs.entities import Entities
 from kdnas.envs.spec import AgentSpec
 from kdnas.errors import StudentError
 from kdnas.spaces.spec import FLOAT_BITS, StudentSpec
 from kdnas.students.family import LayerShape, Place, Units
+from kdnas.students.linears import make_linear
 from kdnas.students.mlp import snap
 from kdnas.students.quantizers import make_relu, make_signed, quantize_linear, quantize_outputs
 
@@ -37,7 +37,7 @@ class Sets(nn.Module):
 
     def split(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
         """(rows, F) -> own (rows, F0), and each set with its members one below the other: (rows * K, d)."""
-        own, *parts = features.split([self.own, *(count * width for count, width in self.shapes)], -1)
+        own, *parts = torch.split(features, [self.own, *(count * width for count, width in self.shapes)], -1)
         return own, [part.reshape(-1, width) for part, (_, width) in zip(parts, self.shapes, strict=True)]
 
     def pool(self, own: Tensor, encoded: Sequence[Tensor]) -> Tensor:
@@ -61,12 +61,8 @@ class DeepSet(nn.Module):
         encoding, *widths = hidden
         self.sets = Sets(entities, encoding)
         pooled = self.sets.own + len(self.sets.shapes) * encoding
-        self.encoders = nn.ModuleList(skip_init(nn.Linear, width, encoding) for _, width in self.sets.shapes)
-        self.linears = nn.ModuleList(skip_init(nn.Linear, a, b) for a, b in pairwise([pooled, *widths, outputs]))
-        for linear in (*self.encoders, *self.linears):
-            assert isinstance(linear, nn.Linear)
-            nn.init.orthogonal_(linear.weight, 2**0.5, generator=generator)
-            nn.init.zeros_(linear.bias)
+        self.encoders = nn.ModuleList(make_linear(width, encoding, generator) for _, width in self.sets.shapes)
+        self.linears = nn.ModuleList(make_linear(a, b, generator) for a, b in pairwise([pooled, *widths, outputs]))
 
     def forward(self, views: Tensor) -> Tensor:
         own, members = self.sets.split(self.sets.gather(views))
@@ -182,7 +178,7 @@ class DeepSetFamily:
                 weight_bits=bits.weight,
                 input_bits=bits.activation,
                 output_bits=bits.activation if index < last else FLOAT_BITS,
-                # Of the weights; of the activations that it writes, unless they are outputs; of the means, in the first.
+                # Of the weights; of the activations that it writes, unless outputs; of the means, in the first.
                 scales=stored * (1 + (index < last) + (index == 0)),
             )
             for index, (columns, rows) in enumerate(pairwise(sizes))

@@ -65,8 +65,9 @@ class Family(Protocol):
     One object a family, without state; it is registered under `kdnas.students`. Networks map observations (rows, O) to
     outputs (rows, N), with N = `spaces.actions.outputs`; recurrent ones map them and a hidden state (rows, H), zeros at
     the beginning of an episode, to outputs and the next hidden state. Recurrent networks may have
-    `unroll(views (K, T, V), hidden (K, H)) -> (K, T, N)`, which answers as T steps would and is faster. Nothing here may train, and nothing may draw from
-    a global generator.
+    `unroll(views (K, T, V), hidden (K, H)) -> (K, T, N)`, which answers as T steps would and is faster.
+
+    Nothing here may train, and nothing may draw from a global generator.
     """
 
     name: str

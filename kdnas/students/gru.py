@@ -7,11 +7,11 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import skip_init  # leaves the global generator alone
 
 from kdnas.envs.spec import AgentSpec
 from kdnas.spaces.spec import FLOAT_BITS, StudentSpec
 from kdnas.students.family import LayerShape, Place, Units
+from kdnas.students.linears import make_linear
 from kdnas.students.mlp import snap
 from kdnas.students.quantizers import (
     make_relu,
@@ -52,10 +52,10 @@ class Recurrent(nn.Module):
         Everything but the recurrence is computed for all steps at once.
         """
         recall, states = self.recall_often(), []
-        for read in self.read(views.flatten(0, 1)).unflatten(0, views.shape[:2]).unbind(1):
+        for read in self.read(views.flatten(0, 1)).reshape(*views.shape[:2], -1).unbind(1):
             hidden = mix(self.units, read, *recall(hidden))
             states.append(hidden)
-        return self.say(torch.stack(states, 1).flatten(0, 1)).unflatten(0, views.shape[:2])
+        return self.say(torch.stack(states, 1).flatten(0, 1)).reshape(*views.shape[:2], -1)
 
     def recall_often(self) -> Recall:
         """`recall` with the same answers, for many steps between which no weight changes."""
@@ -80,29 +80,24 @@ class Recurrent(nn.Module):
 
 def mix(units: int, read: Tensor, held: Tensor, recalled: Tensor) -> Tensor:
     """The next hidden state (rows, H) of H units from W x (rows, 3H), h (rows, H) and U h (rows, 3H)."""
-    (gates, new), (own_gates, own_new) = (values.split([2 * units, units], -1) for values in (read, recalled))
-    reset, update = (gates + own_gates).sigmoid().split(units, -1)
+    (gates, new), (own_gates, own_new) = (torch.split(values, [2 * units, units], -1) for values in (read, recalled))
+    reset, update = torch.split((gates + own_gates).sigmoid(), units, -1)
     new = (new + reset * own_new).tanh()
     return new + update * (held - new)
 
 
 class Gru(Recurrent):
-    """The network in float: views V -> `sizes[1:-2]` with ReLU -> a cell of `sizes[-2]` units -> outputs `sizes[-1]`."""
+    """The network in float, of sizes V, those of the encoder, H and N: linear layers with ReLU, the cell, the head."""
 
     def __init__(self, sizes: list[int], generator: torch.Generator) -> None:
         super().__init__()
         *encoder, fan_in, units, outputs = sizes
         self.units = units
-        self.encoder = nn.ModuleList(skip_init(nn.Linear, a, b) for a, b in pairwise([*encoder, fan_in]))
-        self.input = skip_init(nn.Linear, fan_in, GATES * units)
-        self.state = skip_init(nn.Linear, units, GATES * units)
-        self.head = skip_init(nn.Linear, units, outputs)
-        for linear in (*self.encoder, self.input, self.state, self.head):
-            assert isinstance(linear, nn.Linear)
-            gates = linear.weight.chunk(GATES) if linear in (self.input, self.state) else [linear.weight]
-            for block in gates:  # a gate is a matrix of its own
-                nn.init.orthogonal_(block, 2**0.5 if len(gates) == 1 else 1.0, generator=generator)
-            nn.init.zeros_(linear.bias)
+        self.encoder = nn.ModuleList(make_linear(a, b, generator) for a, b in pairwise([*encoder, fan_in]))
+        self.input, self.state = (  # a gate is a matrix of its own
+            make_linear(columns, GATES * units, generator, gain=1.0, blocks=GATES) for columns in (fan_in, units)
+        )
+        self.head = make_linear(units, outputs, generator)
 
     def read(self, views: Tensor) -> Tensor:
         for linear in self.encoder:

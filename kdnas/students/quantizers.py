@@ -7,6 +7,7 @@ first batches in training mode show, unless their range is known.
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from kdnas.students.mlp import STATISTICS_BATCHES
@@ -18,15 +19,16 @@ def quantize_linear(linear: nn.Module, bits: int) -> Any:
     from brevitas.quant import Int8WeightPerTensorFloat, Int32Bias
 
     assert isinstance(linear, nn.Linear)
-    quantized: Any = qnn.QuantLinear(
-        linear.in_features,
-        linear.out_features,
-        bias=True,
-        weight_quant=Int8WeightPerTensorFloat,
-        weight_bit_width=bits,
-        bias_quant=Int32Bias,
-        return_quant_tensor=False,
-    )
+    with torch.random.fork_rng(devices=[]):  # the first weights, which nobody needs, come from the global generator
+        quantized: Any = qnn.QuantLinear(
+            linear.in_features,
+            linear.out_features,
+            bias=True,
+            weight_quant=Int8WeightPerTensorFloat,
+            weight_bit_width=bits,
+            bias_quant=Int32Bias,
+            return_quant_tensor=False,
+        )
     quantized.weight.data.copy_(linear.weight.data)
     quantized.bias.data.copy_(linear.bias.data)
     return quantized

@@ -107,7 +107,8 @@ def _check_units(family: Family, spec: StudentSpec, network: nn.Module) -> None:
         for place in each.places:
             size = (*shapes.get(place.parameter, ()), *(0, 0))[place.axis]
             fits = place.start + spec.hidden[each.layer] <= size
-            assert fits, f"{spec}: units() has {place}, but that parameter is {shapes.get(place.parameter, 'not there')}"
+            have = shapes.get(place.parameter, "not there")
+            assert fits, f"{spec}: units() has {place}, but that parameter is {have}"
 
 
 def _check_layers(family: Family, spec: StudentSpec) -> None:
@@ -156,11 +157,12 @@ def _check_lineage(family: Family, dense: StudentSpec, pruned: StudentSpec) -> N
     assert weights_of(small.network) == kept, f"{pruned}: quantize() changed the float network"
     addresses = [{tensor.data_ptr() for tensor in each.network.parameters()} for each in (small, integer)]
     assert not addresses[0] & addresses[1], f"{pruned}: the quantized network shares memory with the float one"
+    for student in (ancestor, small, integer):
+        _check_steps(student.eval())
     _check_close(small, integer)
     for student in (ancestor, small, integer):
         _check_learns(student)
         _check_round_trip(student)
-        _check_steps(student)
 
 
 def _check_close(floating: Student, integer: Student) -> None:

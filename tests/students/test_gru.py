@@ -118,7 +118,9 @@ def test_each_gate_is_an_orthogonal_matrix_of_its_own() -> None:
 
 def test_layers_by_hand() -> None:
     encoder, reads, state, head = FAMILY.layers(spec("w4a8i6", 32, 24), SPREAD)
-    shapes = [(layer.rows, layer.columns, layer.input_bits, layer.output_bits) for layer in (encoder, reads, state, head)]
+    shapes = [
+        (layer.rows, layer.columns, layer.input_bits, layer.output_bits) for layer in (encoder, reads, state, head)
+    ]
     assert shapes == [(32, 18, 6, 8), (72, 32, 8, 32), (72, 24, 8, 32), (5, 24, 8, 32)]
     # Of weights, views and encodings; of weights; of weights and the state; of weights.
     assert [layer.scales for layer in (encoder, reads, state, head)] == [3, 1, 2, 1]

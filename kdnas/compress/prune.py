@@ -1,14 +1,15 @@
 """Structured pruning: whole hidden units are removed, so that the network really becomes smaller."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from kdnas.compress.units import choose_units, cut_units, unit_importance
 from kdnas.errors import StudentError
 from kdnas.spaces.spec import StudentSpec
-from kdnas.students.family import Family
+from kdnas.students.family import Family, Units
 from kdnas.students.student import Student
 
 
@@ -16,15 +17,47 @@ def prune(student: Student, spec: StudentSpec, family: Family, loss: Callable[[S
     """A copy of a dense float student with `spec.hidden` units left in each hidden layer; the original is unchanged.
 
     Units are ranked by first-order Taylor importance |w * dL/dw| (Molchanov et al. 2019, arXiv 1906.10771) of the loss
-    that is given, with torch-pruning's dependency graph (Fang et al. 2023, arXiv 2301.12900) removing them everywhere.
+    that is given. Where the family declares its units they are cut out of its parameters; otherwise torch-pruning's
+    dependency graph (Fang et al. 2023, arXiv 2301.12900) removes them everywhere.
 
     Raises:
         StudentError: the realised widths are not those of the spec (torch-pruning leaves a layer alone, silently, when
             a ratio rounds to nothing).
     """
+    units = family.units(spec.dense, student.spaces)
+    pruned = copy.deepcopy(student)
+    if units is None:
+        _prune_by_graph(pruned, spec, family, loss)
+    else:
+        _prune_by_units(pruned, spec, family, units, loss)
+    pruned.spec = spec.floating
+    pruned.hidden_size = family.hidden_size(spec)
+    return pruned
+
+
+def _prune_by_units(
+    pruned: Student, spec: StudentSpec, family: Family, units: Sequence[Units], loss: Callable[[Student], Tensor]
+) -> None:
+    loss(pruned).backward()  # type: ignore[no-untyped-call]
+    dense = dict(pruned.network.named_parameters())
+    groups = []
+    for each in units:
+        width = spec.base[each.layer]
+        importance = unit_importance(dense, each, width)
+        groups.append((each, choose_units(importance, spec.hidden[each.layer]), width))
+    # Built as any network of the spec, so that nothing else in it can remember the widths that were.
+    network = family.build(spec.floating, pruned.spaces, torch.Generator().manual_seed(0))
+    try:
+        network.load_state_dict(cut_units(pruned.network.state_dict(), groups))
+    except RuntimeError as error:
+        first = " ".join(str(error).split())
+        raise StudentError(f"student {spec}: units() of {family.name!r} are not where it says: {first}") from error
+    pruned.network = network.train(pruned.network.training)
+
+
+def _prune_by_graph(pruned: Student, spec: StudentSpec, family: Family, loss: Callable[[Student], Tensor]) -> None:
     import torch_pruning as tp
 
-    pruned = copy.deepcopy(student)
     layers = family.prunable(pruned.network)
     ratios = {
         # A quarter of a unit is added so that int(dense * (1 - ratio)) lands on the width whatever the rounding.
@@ -36,7 +69,7 @@ def prune(student: Student, spec: StudentSpec, family: Family, loss: Callable[[S
         kept = [module for module in pruned.network.modules() if isinstance(module, nn.Linear) and module not in ratios]
         pruner = tp.pruner.BasePruner(
             pruned.network,
-            torch.zeros(1, student.spaces.observation_size),
+            torch.zeros(1, pruned.spaces.observation_size),
             importance=tp.importance.GroupTaylorImportance(),
             pruning_ratio=0.0,
             pruning_ratio_dict=ratios,
@@ -54,5 +87,3 @@ def prune(student: Student, spec: StudentSpec, family: Family, loss: Callable[[S
     widths = tuple(int(layer.out_features) for layer in family.prunable(pruned.network))  # type: ignore[arg-type]
     if widths != spec.hidden:
         raise StudentError(f"student {spec}: pruning gave widths {widths}; report this spec and its base {spec.base}")
-    pruned.spec = spec.floating
-    return pruned

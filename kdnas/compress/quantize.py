@@ -12,7 +12,10 @@ CALIBRATION_BATCHES = 40
 
 
 def quantize(student: Student, spec: StudentSpec, family: Family, batches: list[Tensor]) -> Student:
-    """A quantized copy of a float student, its activation ranges set from batches of observations (B, O)."""
+    """A quantized copy of a float student, its activation ranges set from batches of views.
+
+    They are (B, V), or (B, T, V) of whole episodes for a recurrent student.
+    """
     quantized = Student(spec, student.spaces, family.quantize(student.network, spec), student.normalisation)
     quantized.train()
     with torch.no_grad():

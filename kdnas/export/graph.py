@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from kdnas.envs.spec import AgentSpec
 from kdnas.policies.actions import ActionSpace, Box, Discrete, MultiDiscrete
+from kdnas.policies.distribution import squash_map
 from kdnas.policies.masks import ILLEGAL
 
 if TYPE_CHECKING:
@@ -90,15 +91,15 @@ def _decide(agent: str, actions: ActionSpace, scores: str) -> tuple[list["NodePr
             ),
             helper.make_node("Concat", chosen, [action], axis=-1),
         ], [sizes]
-    low, high = (np.array(bound, np.float32) for bound in (actions.low, actions.high))
-    if actions.squashed:  # low + (high - low) (tanh + 1) / 2
-        scale, shift = ((high - low) / 2).astype(np.float32), ((high + low) / 2).astype(np.float32)
+    if actions.squashed:
+        scale, shift = squash_map(actions)
         bounds = [numpy_helper.from_array(scale, f"{agent}/scale"), numpy_helper.from_array(shift, f"{agent}/shift")]
         return [
             helper.make_node("Tanh", [scores], [f"{agent}/tanh"]),
             helper.make_node("Mul", [f"{agent}/tanh", bounds[0].name], [f"{agent}/scaled"]),
             helper.make_node("Add", [f"{agent}/scaled", bounds[1].name], [action]),
         ], bounds
+    low, high = (np.array(bound, np.float32) for bound in (actions.low, actions.high))
     bounds = [numpy_helper.from_array(low, f"{agent}/low"), numpy_helper.from_array(high, f"{agent}/high")]
     return [
         helper.make_node("Max", [scores, bounds[0].name], [f"{agent}/raised"]),

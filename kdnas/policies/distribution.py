@@ -7,11 +7,14 @@ Masked logits are masked by the caller (`mask_logits`), once.
 """
 
 import math
+from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from kdnas.policies.actions import ActionSpace, Box, Discrete, MultiDiscrete
+from kdnas.policies.arrays import Floats
 
 LOG_STD_RANGE = (-5.0, 2.0)
 """Logarithms of deviations are clipped to this: below, densities overflow; above, actions are noise."""
@@ -35,10 +38,27 @@ def to_actions(space: ActionSpace, choices: Tensor) -> Tensor:
     """What the environment takes: choices (..., *shape) themselves, or clipped or squashed to the bounds of a Box."""
     if not isinstance(space, Box):
         return choices
-    low, high = (torch.tensor(bound, dtype=choices.dtype, device=choices.device) for bound in (space.low, space.high))
     if space.squashed:
-        return low + (high - low) * (choices.tanh() + 1) / 2
+        scale, shift = (torch.from_numpy(each).to(choices) for each in squash_map(space))
+        return shift + scale * choices.tanh()
+    low, high = (torch.tensor(bound, dtype=choices.dtype, device=choices.device) for bound in (space.low, space.high))
     return choices.clamp(low, high)
+
+
+@cache
+def squash_map(space: Box) -> tuple[Floats, Floats]:
+    """Scale and shift, each (D,), of the map shift + scale tanh(x) into the bounds, which no action leaves.
+
+    In float32 the sum may round to a number beyond a bound, and tanh of onnxruntime reaches 1 + 2e-7: the scale is
+    smaller by as much.
+    """
+    low, high = np.asarray(space.low, np.float32), np.asarray(space.high, np.float32)
+    scale, shift = ((each / 2).astype(np.float32) for each in (high - low, high + low))
+    reach = np.float32(1 + 2**-21)
+    step = np.spacing(np.maximum(np.abs(low), np.abs(high)))
+    while (beyond := (shift + reach * scale > high) | (shift - reach * scale < low)).any():
+        scale = np.where(beyond, np.maximum(scale - step, 0), scale)
+    return scale, shift
 
 
 def sample(space: ActionSpace, parameters: Tensor, generator: torch.Generator) -> Tensor:

@@ -13,8 +13,9 @@ def memory_bytes(layers: Sequence[LayerShape], normalised_features: int = 0) -> 
     """Memory of one agent, with weights packed to their bits.
 
     Sum over layers of ceil(rows x columns x weight bits / 8), 4 bytes per bias and per scale; the largest pair of
-    vectors that is live at once, what a layer reads and what it writes, at 1 byte an element up to 8 bits and 4
-    otherwise; 8 bytes (a shift and a scale) per normalised feature.
+    vectors that is live at once, what a layer reads and what it writes (for all entities, where they share it), at 1
+    byte an element up to 8 bits and 4 otherwise; the recurrent state, at the same; 8 bytes (a shift and a scale) per
+    normalised feature.
 
     Example: 18-16-5 at w4a8i8 is 144 + 40 bytes of weights, 4 x 21 of biases, 4 x 4 of scales, and
     max(18 + 16, 16 + 4 x 5) = 36 of activations: 320.
@@ -23,9 +24,11 @@ def memory_bytes(layers: Sequence[LayerShape], normalised_features: int = 0) -> 
         sum(-(-layer.rows * layer.columns * layer.weight_bits // 8) for layer in layers)
         + _WORD_BYTES * sum(layer.rows * layer.bias + layer.scales for layer in layers)
         + max(
-            layer.columns * _stored_bytes(layer.input_bits) + layer.rows * _stored_bytes(layer.output_bits)
+            layer.times
+            * (layer.columns * _stored_bytes(layer.input_bits) + layer.rows * _stored_bytes(layer.output_bits))
             for layer in layers
         )
+        + sum(layer.columns * _stored_bytes(layer.input_bits) for layer in layers if layer.recurrent)
         + 2 * _WORD_BYTES * normalised_features
     )
 
@@ -35,7 +38,7 @@ def bops(layers: Sequence[LayerShape]) -> int:
 
     Source: van Baalen et al. 2020, Bayesian Bits, arXiv 2005.07093, section 4.
     """
-    return sum(layer.rows * layer.columns * layer.weight_bits * layer.input_bits for layer in layers)
+    return sum(layer.macs * layer.weight_bits * layer.input_bits for layer in layers)
 
 
 def parameters(layers: Sequence[LayerShape]) -> int:

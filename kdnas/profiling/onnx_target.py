@@ -16,6 +16,7 @@ from kdnas.policies.actions import Discrete
 from kdnas.profiling.shape_graph import make_shape_model
 from kdnas.profiling.target import Latency
 from kdnas.profiling.timing import Timing
+from kdnas.profiling.untrained import make_untrained
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.family import LayerShape, load_family
 
@@ -45,18 +46,20 @@ class OnnxTarget:
         return {"runtime": "onnxruntime", "version": onnxruntime.__version__, "cpu": _cpu()}
 
     def latency(self, family: str, spec: StudentSpec, spaces: AgentSpec, *, normalised: bool = False) -> Latency:
-        layers = load_family(family).layers(spec, spaces)
-        return self._time(make_shape_model(AGENT, layers, spaces, normalised=normalised), spaces)
+        known = load_family(family)
+        if known.chain:
+            model = make_shape_model(AGENT, known.layers(spec, spaces), spaces, normalised=normalised)
+            return self._time(model, spaces)
+        # What is exported is timed, for its shape alone does not say how its layers hang together.
+        student = make_untrained(known, spec, spaces, normalised=normalised)
+        return self._time_traced(student, student.probe(), spaces)
 
     def module_latency(self, network: nn.Module, probe: tuple[Tensor, ...]) -> Latency:
         with torch.inference_mode():
             answer = network(*probe)
         outputs = answer[0] if isinstance(answer, tuple) else answer
         spaces = AgentSpec(observation_size=probe[0].shape[-1], actions=Discrete(outputs.shape[-1]))
-        hidden = {AGENT: probe[1].shape[-1]} if len(probe) > 1 else {}
-        piece = trace(network, probe, group=AGENT)
-        model = make_model({AGENT: spaces}, piece.nodes(AGENT), piece.weights, hidden_sizes=hidden)
-        return self._time(model, spaces, hidden.get(AGENT, 0))
+        return self._time_traced(network, probe, spaces)
 
     def reference_s(self) -> float:
         model, spaces = self._reference
@@ -66,6 +69,12 @@ class OnnxTarget:
     def _reference(self) -> tuple["ModelProto", AgentSpec]:
         spaces = AgentSpec(observation_size=_REFERENCE[0].columns, actions=Discrete(_REFERENCE[-1].rows))
         return make_shape_model(AGENT, _REFERENCE, spaces, normalised=False), spaces
+
+    def _time_traced(self, network: nn.Module, probe: tuple[Tensor, ...], spaces: AgentSpec) -> Latency:
+        hidden = {AGENT: probe[1].shape[-1]} if len(probe) > 1 else {}
+        piece = trace(network, probe, group=AGENT)
+        model = make_model({AGENT: spaces}, piece.nodes(AGENT), piece.weights, hidden_sizes=hidden)
+        return self._time(model, spaces, hidden.get(AGENT, 0))
 
     def _time(self, model: "ModelProto", spaces: AgentSpec, hidden_size: int = 0) -> Latency:
         session = open_session(model.SerializeToString())

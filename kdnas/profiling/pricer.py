@@ -107,6 +107,9 @@ class Pricer:
 
     def _latency(self, student: StudentSpec, spaces: AgentSpec) -> Latency:
         sizes = "-".join(map(str, (spaces.observation_size, *student.hidden, spaces.actions.outputs)))
+        if spaces.entities is not None:  # what a layer reads then depends on how many there are, and how large
+            own, sets = len(spaces.entities.own), [(len(each.members), each.width) for each in spaces.entities.sets]
+            sizes += f"({'+'.join([str(own), *(f'{count}x{width}' for count, width in sets)])})"
         extras = "+masked" * spaces.masked + "+normalised" * self._normalised
         key = f"{self._target.name}/{student.family}/{sizes}{extras}/{number_format(student.bits)}"
         return self._measure(

@@ -22,6 +22,8 @@ _SCALE = 0.02
 def make_shape_model(agent: str, layers: Sequence[LayerShape], spaces: AgentSpec, *, normalised: bool) -> "ModelProto":
     """The graph that `OnnxExporter` would write for one agent whose network is a chain of layers with ReLU between.
 
+    It takes milliseconds where an export of brevitas takes 0.1 s, and pre-flight times every shape of a space.
+
     Integers are stored in 8 bits, whatever their own; those of fewer bits are clipped, as in the exported graph.
 
     Raises:

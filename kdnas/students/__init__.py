@@ -3,24 +3,34 @@
 from kdnas.students.bundle import load_student, read_student_card
 from kdnas.students.card import StudentCard
 from kdnas.students.card_page import render_card
-from kdnas.students.family import Family, LayerShape, load_family
+from kdnas.students.deepset import DeepSet, DeepSetFamily, QuantDeepSet
+from kdnas.students.family import Family, LayerShape, Place, Units, load_family
+from kdnas.students.gru import Gru, GruFamily, QuantGru
 from kdnas.students.mlp import Mlp, MlpFamily, QuantMlp
 from kdnas.students.student import Normalisation, Seats, Student, Team
 from kdnas.students.student_team import StudentTeam
 from kdnas.students.weights import rebuild_student
 
 __all__ = [
+    "DeepSet",
+    "DeepSetFamily",
     "Family",
+    "Gru",
+    "GruFamily",
     "LayerShape",
     "Mlp",
     "MlpFamily",
     "Normalisation",
+    "Place",
+    "QuantDeepSet",
+    "QuantGru",
     "QuantMlp",
     "Seats",
     "Student",
     "StudentCard",
     "StudentTeam",
     "Team",
+    "Units",
     "load_family",
     "load_student",
     "read_student_card",

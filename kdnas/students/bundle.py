@@ -20,7 +20,7 @@ from kdnas.envs.spec import EnvSpec
 from kdnas.envs.view import View
 from kdnas.errors import BundleError, ConfigError
 from kdnas.spaces.spec import StudentSpec
-from kdnas.students.card import ActionsCard, GroupCard, NormalisationCard, SpacesCard, StudentCard
+from kdnas.students.card import GroupCard, NormalisationCard, SpacesCard, StudentCard
 from kdnas.students.student import Normalisation, Student, Team
 from kdnas.students.student_team import StudentTeam
 from kdnas.students.weights import read_tensors, rebuild_student, student_tensors, write_tensors
@@ -47,12 +47,10 @@ def group_cards(team: Team) -> dict[str, GroupCard]:
     """What `student.json` says of each group."""
     cards = {}
     for group, student in team.students.items():
-        spaces, normalisation, view = student.spaces, student.normalisation, team.spec.views.get(group)
+        normalisation, view = student.normalisation, team.spec.views.get(group)
         cards[group] = GroupCard(
             agents=team.spec.groups[group],
-            spaces=SpacesCard(
-                observation_size=spaces.observation_size, actions=ActionsCard.of(spaces.actions), masked=spaces.masked
-            ),
+            spaces=SpacesCard.of(student.spaces),
             spec=student.spec.as_json(),
             view=view.as_json() if view else None,
             normalisation=NormalisationCard(shift=normalisation.shift, scale=normalisation.scale)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from kdnas.config.study import Strict
+from kdnas.envs.entities import Entities, EntitySet
 from kdnas.envs.spec import AgentSpec
 from kdnas.errors import ConfigError
 from kdnas.policies.actions import ActionSpace, Box, Discrete, MultiDiscrete
@@ -53,17 +54,61 @@ class ActionsCard(Strict):
         return Discrete(self.counts[0]) if self.kind == "discrete" else MultiDiscrete(self.counts)
 
 
+class EntitySetCard(Strict):
+    """Entities of one kind, as `kdnas.envs.entities.EntitySet` says."""
+
+    name: str
+    members: tuple[tuple[int, ...], ...]
+
+
+class EntitiesCard(Strict):
+    """What the features of an observation speak of, as `kdnas.envs.entities.Entities` says."""
+
+    own: tuple[int, ...]
+    sets: tuple[EntitySetCard, ...]
+
+    @classmethod
+    def of(cls, entities: Entities) -> Self:
+        """The card of a declaration."""
+        return cls(own=entities.own, sets=tuple(EntitySetCard(name=s.name, members=s.members) for s in entities.sets))
+
+    @property
+    def entities(self) -> Entities:
+        """The declaration of the card.
+
+        Raises:
+            ConfigError: it contradicts itself.
+        """
+        return Entities(own=self.own, sets=tuple(EntitySet(name=s.name, members=s.members) for s in self.sets))
+
+
 class SpacesCard(Strict):
     """The spaces of one agent."""
 
     observation_size: Width
     actions: ActionsCard
     masked: bool
+    entities: EntitiesCard | None = None
+
+    @classmethod
+    def of(cls, spaces: AgentSpec) -> Self:
+        """The card of spaces."""
+        return cls(
+            observation_size=spaces.observation_size,
+            actions=ActionsCard.of(spaces.actions),
+            masked=spaces.masked,
+            entities=None if spaces.entities is None else EntitiesCard.of(spaces.entities),
+        )
 
     @property
     def spec(self) -> AgentSpec:
-        """The spaces of the card."""
-        return AgentSpec(observation_size=self.observation_size, actions=self.actions.space, masked=self.masked)
+        """The spaces of the card; raises as `ActionsCard.space` and `EntitiesCard.entities`."""
+        return AgentSpec(
+            observation_size=self.observation_size,
+            actions=self.actions.space,
+            masked=self.masked,
+            entities=None if self.entities is None else self.entities.entities,
+        )
 
 
 class NormalisationCard(Strict):

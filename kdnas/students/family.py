@@ -25,6 +25,38 @@ class LayerShape:
     bias: bool = True
     scales: int = 0
     """Scale factors that the layer stores: of its weights and of the vector it writes (and, first layer, reads)."""
+    times: int = 1
+    """How often one decision applies it: once for each of the entities that share an encoder."""
+    recurrent: bool = False
+    """The vector that it reads was written in the step before and is kept in between."""
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one decision."""
+        return self.times * self.rows * self.columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where units stand in a parameter: unit k at `start` + k of an axis."""
+
+    parameter: str
+    """As `named_parameters` names it."""
+    axis: int
+    start: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Units:
+    """Hidden units that compete for places in the pruned network, and all places in which each of them stands.
+
+    Example: unit k of a GRU cell of H stands in rows k, k + H and k + 2H of its two matrices and biases, in column k of
+    the matrix that reads the hidden state, and in column k of the layer after the cell.
+    """
+
+    layer: int
+    """Index of their width in `spec.hidden`."""
+    places: tuple[Place, ...]
 
 
 class Family(Protocol):
@@ -32,18 +64,36 @@ class Family(Protocol):
 
     One object a family, without state; it is registered under `kdnas.students`. Networks map observations (rows, O) to
     outputs (rows, N), with N = `spaces.actions.outputs`; recurrent ones map them and a hidden state (rows, H), zeros at
-    the beginning of an episode, to outputs and the next hidden state. Nothing here may train, and nothing may draw from
-    a global generator.
+    the beginning of an episode, to outputs and the next hidden state. Recurrent networks may have
+    `unroll(views (K, T, V), hidden (K, H)) -> (K, T, N)`, which answers as T steps would and is faster.
+
+    Nothing here may train, and nothing may draw from a global generator.
     """
 
     name: str
+    chain: bool
+    """The network is `layers`, one after the other, with ReLU in between: its latency can be told from them alone."""
 
     def build(self, spec: StudentSpec, spaces: AgentSpec, generator: torch.Generator) -> nn.Module:
-        """A fresh float network of `spec.hidden` widths; `spec.bits` is left alone."""
+        """A fresh float network of `spec.hidden` widths; `spec.bits` is left alone.
+
+        Raises:
+            StudentError: no network of this family has such widths, or reads such observations.
+        """
         ...
 
     def prunable(self, network: nn.Module) -> list[nn.Module]:
-        """The layers whose outputs are the hidden units of `spec.hidden`, in its order."""
+        """The layers whose outputs are the hidden units of `spec.hidden`, in its order.
+
+        torch-pruning finds by itself what else belongs to a unit. Not asked where `units` answers.
+        """
+        ...
+
+    def units(self, spec: StudentSpec, spaces: AgentSpec) -> list[Units] | None:
+        """The units of `spec.hidden` by their places, for families that torch-pruning does not understand, or None.
+
+        The parameters of a pruned network are those of the dense one, less the entries of the units that it lost.
+        """
         ...
 
     def quantize(self, network: nn.Module, spec: StudentSpec) -> nn.Module:

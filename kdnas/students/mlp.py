@@ -109,6 +109,7 @@ class MlpFamily:
     """`mlp`: see `Family`."""
 
     name = "mlp"
+    chain = True
 
     def build(self, spec: StudentSpec, spaces: AgentSpec, generator: torch.Generator) -> Mlp:
         return Mlp([spaces.observation_size, *spec.hidden, spaces.actions.outputs], generator)
@@ -116,6 +117,9 @@ class MlpFamily:
     def prunable(self, network: nn.Module) -> list[nn.Module]:
         assert isinstance(network, Mlp)
         return list(network.linears[:-1])
+
+    def units(self, spec: StudentSpec, spaces: AgentSpec) -> None:
+        return None  # torch-pruning understands it
 
     def quantize(self, network: nn.Module, spec: StudentSpec) -> QuantMlp:
         assert isinstance(network, Mlp)

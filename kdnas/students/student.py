@@ -52,10 +52,13 @@ class Student(nn.Module):
             flat = self.step(views.reshape(-1, views.shape[-1]), None)[0]
             return flat.reshape(*views.shape[:-1], flat.shape[-1])
         tracks = views.reshape(-1, *views.shape[-2:])
+        if (unroll := getattr(self.network, "unroll", None)) is not None:
+            said: Tensor = unroll(self._normalise(tracks), self.begin(len(tracks)))
+            return said.reshape(*views.shape[:-1], said.shape[-1])
         outputs, hidden = [], self.begin(len(tracks))
         for seen in tracks.unbind(1):
-            said, hidden = self.step(seen, hidden)
-            outputs.append(said)
+            answer, hidden = self.step(seen, hidden)
+            outputs.append(answer)
         along = torch.stack(outputs, 1)
         return along.reshape(*views.shape[:-1], along.shape[-1])
 
@@ -71,12 +74,14 @@ class Student(nn.Module):
 
     def step(self, views: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """One decision: views (rows, V) and hidden state (rows, H) or None -> outputs (rows, N) and the next one."""
-        if self.normalisation is not None:
-            views = (views - self.shift) * self.scale
+        views = self._normalise(views)
         if hidden is None:
             return self.network(views), None
         outputs, following = self.network(views, hidden)
         return outputs, following
+
+    def _normalise(self, views: Tensor) -> Tensor:
+        return views if self.normalisation is None else (views - self.shift) * self.scale
 
     def check_finite(self) -> None:
         """Refuse NaN and infinite weights.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from kdnas import plugins
 from kdnas.compress.prune import prune
 from kdnas.compress.quantize import quantize
+from kdnas.envs.entities import Entities, EntitySet
 from kdnas.envs.spec import AgentSpec
 from kdnas.policies.actions import Discrete
 from kdnas.profiling.flops import count_macs
@@ -21,9 +22,21 @@ from kdnas.students.student import Student
 from kdnas.students.weights import read_tensors, rebuild_student, student_tensors, write_tensors
 from kdnas.testing.contract import contract, weights_of
 
-SPACES = AgentSpec(observation_size=7, actions=Discrete(4))
+SPACES = AgentSpec(
+    observation_size=7,
+    actions=Discrete(4),
+    entities=Entities(
+        own=(0,),
+        sets=(
+            EntitySet(name="pairs", members=((1, 2), (3, 4))),
+            EntitySet(name="singles", members=((5,), (6,))),
+        ),
+    ),
+)
 EIGHT = Bits(input=8, weight=8, activation=8)
-ROWS = 256
+ROWS, STEPS = 16, 16
+SAME = 1e-4
+"""Largest difference between outputs that are the same but for the order of float sums."""
 CLOSE = 0.25
 """Largest error of 8-bit logits, as a share of how much the float ones vary."""
 
@@ -60,20 +73,42 @@ def _build(family: Family, spec: StudentSpec, seed: int = 0) -> nn.Module:
 
 
 def _observations() -> Tensor:
-    return torch.randn(ROWS, SPACES.observation_size, generator=torch.Generator().manual_seed(1))
+    """Whole episodes (ROWS, STEPS, V)."""
+    return torch.randn(ROWS, STEPS, SPACES.observation_size, generator=torch.Generator().manual_seed(1))
 
 
 def _check_build(family: Family, spec: StudentSpec) -> None:
     network = _build(family, spec)
-    shape = tuple(network(_observations()).shape)
+    student = Student(spec, SPACES, network)
+    outputs, following = student.step(_observations()[:, 0], student.begin(ROWS))
+    shape = tuple(outputs.shape)
     assert shape == (ROWS, SPACES.actions.outputs), f"{spec}: {ROWS} observations give {shape}, not a row each"
-    widths = tuple(getattr(layer, "out_features", None) for layer in family.prunable(network))
-    assert widths == spec.hidden, f"{spec}: the outputs of prunable() are {widths} wide, the spec says {spec.hidden}"
+    remembered = 0 if following is None else following.shape[-1]
+    assert remembered == student.hidden_size, f"{spec}: it remembers {remembered} numbers, not {student.hidden_size}"
+    _check_units(family, spec, network)
     same = weights_of(network) == weights_of(_build(family, spec))
     assert same, f"{spec}: built twice from one seed, it has other weights; draw from the generator that is given"
     assert weights_of(network) != weights_of(_build(family, spec, seed=1)), f"{spec}: the seed changes nothing"
     quantized = _build(family, replace(spec, bits=EIGHT))
     assert weights_of(quantized) == weights_of(network), f"{spec}: build() makes a float network, whatever the bits"
+
+
+def _check_units(family: Family, spec: StudentSpec, network: nn.Module) -> None:
+    units = family.units(spec, SPACES)
+    if units is None:
+        widths = tuple(getattr(layer, "out_features", None) for layer in family.prunable(network))
+        said = f"{spec}: the outputs of prunable() are {widths} wide, the spec says {spec.hidden}"
+        assert widths == spec.hidden, said
+        return
+    ranked = {each.layer for each in units}
+    assert ranked == set(range(len(spec.hidden))), f"{spec}: units() are of the hidden layers {sorted(ranked)}, not all"
+    shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+    for each in units:
+        for place in each.places:
+            size = (*shapes.get(place.parameter, ()), *(0, 0))[place.axis]
+            fits = place.start + spec.hidden[each.layer] <= size
+            have = shapes.get(place.parameter, "not there")
+            assert fits, f"{spec}: units() has {place}, but that parameter is {have}"
 
 
 def _check_layers(family: Family, spec: StudentSpec) -> None:
@@ -88,8 +123,7 @@ def _check_layers(family: Family, spec: StudentSpec) -> None:
     biases = sorted(shape[0] for shape in shapes if len(shape) == 1)
     told_biases = sorted(layer.rows for layer in layers if layer.bias)
     assert told_biases == biases, f"{spec}: layers() has biases of {told_biases} numbers, the network of {biases}"
-    probe = (torch.zeros(1, SPACES.observation_size),)
-    macs, counted = sum(rows * columns for rows, columns in told), count_macs(network, probe)
+    macs, counted = sum(layer.macs for layer in layers), count_macs(network, Student(spec, SPACES, network).probe())
     assert macs == counted, f"{spec}: layers() multiply {macs} times, the network {counted} times"
     floats = all((layer.weight_bits, layer.input_bits, layer.output_bits) == (FLOAT_BITS,) * 3 for layer in layers)
     assert floats, f"{spec}: a float layer has {FLOAT_BITS} bits everywhere"
@@ -123,6 +157,8 @@ def _check_lineage(family: Family, dense: StudentSpec, pruned: StudentSpec) -> N
     assert weights_of(small.network) == kept, f"{pruned}: quantize() changed the float network"
     addresses = [{tensor.data_ptr() for tensor in each.network.parameters()} for each in (small, integer)]
     assert not addresses[0] & addresses[1], f"{pruned}: the quantized network shares memory with the float one"
+    for student in (ancestor, small, integer):
+        _check_steps(student.eval())
     _check_close(small, integer)
     for student in (ancestor, small, integer):
         _check_learns(student)
@@ -138,6 +174,17 @@ def _check_close(floating: Student, integer: Student) -> None:
     assert error < CLOSE, (
         f"{integer.spec}: its logits are off by {error:.2g} of their deviation; quantize() must keep the float weights"
     )
+
+
+@torch.no_grad()
+def _check_steps(student: Student) -> None:
+    """Whole episodes are answered as one step after the other."""
+    hidden, outputs = student.begin(ROWS), []
+    for seen in _observations().unbind(1):
+        said, hidden = student.step(seen, hidden)
+        outputs.append(said)
+    error = float((torch.stack(outputs, 1) - student(_observations())).abs().max())
+    assert error < SAME, f"{student.spec}: whole episodes are answered otherwise than their steps, by up to {error:.2g}"
 
 
 def _check_learns(student: Student) -> None:

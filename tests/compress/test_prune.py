@@ -11,8 +11,10 @@ from kdnas.compress import prune
 from kdnas.errors import StudentError
 from kdnas.spaces.space import parse_bits, pruned_width
 from kdnas.spaces.spec import StudentSpec
-from kdnas.students import Normalisation, Student, load_family
+from kdnas.students import Normalisation, Place, Student, Units, load_family
 from kdnas.students.mlp import FAMILY
+
+from .conftest import SPREAD, TRACKS, MakeFamily
 
 MakeDense = Callable[..., Student]
 
@@ -126,3 +128,86 @@ def test_one_pruning_leaves_nothing_for_the_next(make_dense: MakeDense) -> None:
     prune(make_dense(64, 64), spec((64, 64), (24, 16)), load_family("mlp"), loss)
     parameters = inspect.signature(torch_pruning.pruner.BasePruner.__init__).parameters.values()
     assert [p.name for p in parameters if isinstance(p.default, dict) and p.default] == []
+
+
+def episodes(student: Student) -> Tensor:
+    return student(TRACKS).square().mean()
+
+
+@torch.no_grad()
+def kill(student: Student, dead: list[tuple[str, int, list[int]]]) -> None:
+    """Zeros along an axis of a parameter: nobody reads what stood there."""
+    parameters = dict(student.network.named_parameters())
+    for name, axis, indices in dead:
+        parameters[name].index_fill_(axis, torch.tensor(indices), 0.0)
+
+
+@torch.no_grad()
+def test_dead_units_of_a_gru_go_from_all_gates(make_family: MakeFamily) -> None:
+    """Units are dead when nobody reads them: the columns of the cell and the head that do are zero."""
+    family, dense = make_family("gru", 8, 6)
+    kill(dense, [("input.weight", 1, [0, 3, 7]), ("state.weight", 1, [1, 4]), ("head.weight", 1, [1, 4])])
+    want = StudentSpec(family="gru", base=(8, 6), hidden=(5, 4))
+    with torch.enable_grad():
+        pruned = prune(dense, want, family, episodes)
+    assert (pruned.spec, pruned.hidden_size) == (want, 4)
+    torch.testing.assert_close(pruned(TRACKS), dense(TRACKS), rtol=0, atol=1e-6)
+    # To the last bit, what stays is what was there: encoder units 1, 2, 4, 5, 6; cell units 0, 2, 3, 5 in each gate.
+    encoder, cell = [1, 2, 4, 5, 6], [0, 2, 3, 5]
+    gates = [gate * 6 + unit for gate in range(3) for unit in cell]
+    before, after = dense.network, pruned.network
+    assert torch.equal(after.encoder[0].weight, before.encoder[0].weight[encoder])
+    assert torch.equal(after.input.weight, before.input.weight[gates][:, encoder])
+    assert torch.equal(after.input.bias, before.input.bias[gates])
+    assert torch.equal(after.state.weight, before.state.weight[gates][:, cell])
+    assert torch.equal(after.head.weight, before.head.weight[:, cell])
+    assert torch.equal(after.head.bias, before.head.bias)
+    # One unit fewer is one unit too few.
+    with torch.enable_grad():
+        smaller = prune(dense, StudentSpec(family="gru", base=(8, 6), hidden=(5, 3)), family, episodes)
+    assert (smaller(TRACKS) - dense(TRACKS)).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_dead_units_of_a_deepset_go_from_each_encoder(make_family: MakeFamily) -> None:
+    family, dense = make_family("deepset", 4, 6)
+    # The first linear layer reads 4 own features, 4 units of landmarks from 4 on, and 4 of others from 8 on.
+    kill(dense, [("linears.0.weight", 1, [4 + 0, 4 + 3, 8 + 1, 8 + 2]), ("linears.1.weight", 1, [5])])
+    with torch.enable_grad():
+        pruned = prune(dense, StudentSpec(family="deepset", base=(4, 6), hidden=(2, 5)), family, episodes)
+    torch.testing.assert_close(pruned(TRACKS), dense(TRACKS), rtol=0, atol=1e-6)
+    before, after = dense.network, pruned.network
+    assert torch.equal(after.encoders[0].weight, before.encoders[0].weight[[1, 2]])
+    assert torch.equal(after.encoders[1].weight, before.encoders[1].weight[[0, 3]])  # each has units of its own
+    assert torch.equal(after.linears[0].weight, before.linears[0].weight[:5][:, [0, 1, 2, 3, 5, 6, 8, 11]])
+
+
+@pytest.mark.parametrize("name", ["gru", "deepset"])
+def test_declared_units_leave_the_original_alone_and_can_be_trained(make_family: MakeFamily, name: str) -> None:
+    family, dense = make_family(name, 8, 6)
+    before = {key: tensor.clone() for key, tensor in dense.state_dict().items()}
+    for hidden in ((8, 6), (3, 6), (8, 1), (1, 1)):
+        pruned = prune(dense, StudentSpec(family=name, base=(8, 6), hidden=hidden), family, episodes)
+        built = family.build(pruned.spec, SPREAD, torch.Generator())
+        shapes = [[tuple(tensor.shape) for tensor in network.parameters()] for network in (pruned.network, built)]
+        assert shapes[0] == shapes[1]
+        assert all(parameter.grad is None for parameter in (*pruned.parameters(), *dense.parameters()))
+        episodes(pruned).backward()
+        assert all(parameter.grad is not None for parameter in pruned.parameters())
+        assert all(torch.equal(tensor, before[key]) for key, tensor in dense.state_dict().items())
+        if hidden == (8, 6):
+            torch.testing.assert_close(pruned(TRACKS), dense(TRACKS), rtol=0, atol=0)
+
+
+def test_units_in_the_wrong_places_are_refused(make_family: MakeFamily) -> None:
+    family, dense = make_family("gru", 8, 6)
+
+    class Forgetful(type(family)):
+        """Forgets the encoder's biases."""
+
+        def units(self, spec, spaces):
+            encoder, cell = super().units(spec, spaces)
+            return [Units(layer=0, places=(encoder.places[0], Place(parameter="input.weight", axis=1))), cell]
+
+    with pytest.raises(StudentError, match=r"student gru 4x6 float: units\(\) of 'gru' are not where it says: .*bias"):
+        prune(dense, StudentSpec(family="gru", base=(8, 6), hidden=(4, 6)), Forgetful(), episodes)

@@ -1,6 +1,6 @@
-"""A classroom of the task in `echo.py`."""
+"""A classroom of the task in `echo.py`, and lessons of a few numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -8,12 +8,13 @@ import torch
 from echo import STEPS, Echo, teach
 
 from kdnas.config.study import DistillTable
-from kdnas.distill import Classroom, make_pools
+from kdnas.distill import Classroom, Lessons, make_pools, open_classroom
 from kdnas.envs import TeamEnv
-from kdnas.teachers import Rows, record
-from kdnas.teachers.demonstrations import teacher_chooser
+from kdnas.teachers import Teacher, record
+from kdnas.teachers.episodes import Episodes, teacher_chooser
 
 MakeRoom = Callable[..., Classroom]
+MakeLessons = Callable[..., Lessons]
 
 RECIPE: dict[str, Any] = {
     "ancestor_steps": 200,
@@ -26,26 +27,46 @@ RECIPE: dict[str, Any] = {
 }
 
 
+def demonstrate(env: TeamEnv, teacher: Teacher) -> Episodes:
+    """64 episodes of the teacher."""
+    choose = teacher_chooser(teacher, torch.Generator().manual_seed(0))
+    return record(env, teacher, choose, range(64), copies=64, max_steps=STEPS)
+
+
 @pytest.fixture(scope="session")
 def make_room() -> MakeRoom:
-    def make(env: dict[str, Any] | None = None, **recipe: Any) -> Classroom:
+    def make(
+        env: dict[str, Any] | None = None, make_teacher: Callable[..., Teacher] = teach, **recipe: Any
+    ) -> Classroom:
         team_env = TeamEnv(Echo(**env or {}), {"left": ("left",), "right": ("right",)})
-        teacher = teach(team_env.spec)
-        return Classroom(
-            env=team_env,
-            teacher=teacher,
-            pool=make_pools(team_env.spec, teacher)["left"],
-            recipe=DistillTable(**RECIPE | recipe),
+        teacher = make_teacher(team_env.spec)
+        return open_classroom(
+            team_env,
+            teacher,
+            make_pools(team_env.spec, teacher)["left"],
+            DistillTable(**RECIPE | recipe),
+            demonstrate(team_env, teacher),
             copies=16,
             max_steps=STEPS,
+            seed=0,
         )
 
     return make
 
 
 @pytest.fixture(scope="session")
-def demonstrations(make_room: MakeRoom) -> Rows:
-    """320 decisions of `left`."""
+def demonstrations(make_room: MakeRoom) -> Lessons:
+    """640 decisions, 64 tracks of 5 steps of each of both agents."""
     room = make_room()
-    choose = teacher_chooser(torch.Generator().manual_seed(0))
-    return record(room.env, room.teacher, choose, range(64), copies=64, max_steps=STEPS)["left"]
+    return room.lessons(demonstrate(room.env, room.teacher))
+
+
+@pytest.fixture(scope="session")
+def tracks_of() -> MakeLessons:
+    def make(*tracks: Sequence[float], masked: bool = False) -> Lessons:
+        """One feature, whose negative is what the teacher says; legal where the value is even."""
+        views = torch.tensor([value for track in tracks for value in track], dtype=torch.float32).reshape(-1, 1)
+        position = torch.tensor([step for track in tracks for step in range(len(track))], dtype=torch.int64)
+        return Lessons(views=views, parameters=-views, position=position, masks=views % 2 == 0 if masked else None)
+
+    return make

@@ -5,6 +5,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from scenes import scene_of
+from torch import Tensor, nn
 
 import kdnas.export.onnx as exporter
 from kdnas import plugins
@@ -13,9 +15,10 @@ from kdnas.errors import StudentError
 from kdnas.export import OnnxExporter
 from kdnas.export.graph import open_session
 from kdnas.export.piece import trace
-from kdnas.policies.actions import Discrete
+from kdnas.policies.actions import ActionSpace, Box, Discrete, MultiDiscrete
 from kdnas.policies.arrays import Floats
-from kdnas.students.student import Normalisation
+from kdnas.spaces.spec import StudentSpec
+from kdnas.students.student import Normalisation, Student
 
 from .conftest import MakeStudent, MakeTeam
 
@@ -39,7 +42,7 @@ def test_the_artifact_acts_as_its_students(
 
     session = open_session((tmp_path / "new" / "team.onnx").read_bytes())
     one = {"left.observation": rows[:1], "right.observation": rows[1:2]}
-    left, right = session.run(["left.logits", "right.logits"], one)
+    left, right = session.run(["left.outputs", "right.outputs"], one)
     want = team.students["pair"](torch.from_numpy(rows[:2])).detach().numpy()
     assert np.allclose(np.concatenate([left, right]), want, atol=1e-5)
 
@@ -114,19 +117,109 @@ def test_a_mixed_team_with_masks_and_normalisation(
     mask[np.arange(2000), generator.integers(0, 4, 2000)] = True
     others = observe(2000, 18)
     feeds = {"scout.observation": others, "b.observation": others, "drones.observation": rows, "drones.mask": mask}
-    actions, logits = session.run(["drones.action", "drones.logits"], feeds)
+    actions, outputs = session.run(["drones.action", "drones.outputs"], feeds)
     assert mask[np.arange(2000), actions].all()
-    batch = {"drones": others[:, None], "scout": rows[:, None]}
-    want = team.act(batch, {"drones": None, "scout": mask[:, None]}, np.zeros((2000, 1), np.float32))
+    pair = np.repeat(others[:, None], 2, 1)
+    want = team.act(scene_of({"drones": pair, "scout": rows[:, None]}, {"scout": mask[:, None]}))
     assert (actions == want["scout"][:, 0]).all()
-    assert np.allclose(logits, team.students["scout"].network(torch.from_numpy((rows - 0.5) * 2)).detach(), atol=1e-5)
+    assert np.allclose(outputs, team.students["scout"].network(torch.from_numpy((rows - 0.5) * 2)).detach(), atol=1e-5)
+
+
+KINDS: dict[str, ActionSpace] = {
+    "factors": MultiDiscrete((5, 10)),
+    "clipped": Box((-0.3, -1.0, -float("inf")), (0.3, 0.0, 0.2)),
+    "squashed": Box((-0.3, -1.0, 0.0), (0.3, 0.0, 5.0), squashed=True),
+}
+
+
+@pytest.mark.parametrize("bits", ["float", "w8a8i8"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_actions_agree_with_torch(
+    kind: str, bits: str, make_student: MakeStudent, make_team: MakeTeam, observe: Observe, tmp_path: Path
+) -> None:
+    actions = KINDS[kind]
+    spaces = AgentSpec(observation_size=6, actions=actions)
+    team = make_team({"pair": make_student(bits, spaces)}, PAIR)
+    rows = 3 * observe(1000, 6)
+    artifact = OnnxExporter().export(team, tmp_path, recorded={"pair": rows})
+    assert artifact.checked_rows == 1000
+    assert artifact.agreed_rows >= 999
+    assert artifact.max_error < (1e-5 if bits == "float" else 0.1)
+
+    session = open_session((tmp_path / "team.onnx").read_bytes())
+    names = ["left.action", "right.action", "left.outputs", "right.outputs"]
+    left, right, *outputs = session.run(names, {"left.observation": rows, "right.observation": rows[::-1].copy()})
+    want = team.act(scene_of({"pair": np.stack([rows, rows[::-1]], 1)}))["pair"]
+    assert want.shape == (1000, 2, *actions.shape)
+    assert (left.dtype, right.dtype) == (want.dtype, want.dtype)
+    same = np.abs(np.stack([left, right], 1) - want).max(-1) < 1e-5
+    assert same.mean() >= (1.0 if bits == "float" else 0.999)
+    if isinstance(actions, Box):
+        assert (left >= np.array(actions.low, np.float32)).all()
+        assert (left <= np.array(actions.high, np.float32)).all()
+        beyond = np.abs(outputs[0][:, 0]) > 0.4  # what it says before it is clipped to 0.3, or squashed to within
+        assert beyond.mean() > 0.2
+        assert (np.abs(left[beyond, 0]) == np.float32(0.3)).mean() == (0.0 if actions.squashed else 1.0)
+    else:
+        # Each factor is chosen within its own choices, and all of them are needed to say so.
+        assert (left.min(0).tolist(), left[:, 0].max() <= 4, left[:, 1].max() <= 9) == ([0, 0], True, True)
+        assert left[:, 1].max() > 4
+
+
+def test_masks_of_several_factors_are_obeyed(
+    make_student: MakeStudent, make_team: MakeTeam, observe: Observe, tmp_path: Path
+) -> None:
+    spaces = AgentSpec(observation_size=6, actions=MultiDiscrete((2, 3)), masked=True)
+    team = make_team({"solo": make_student("w8a8i8", spaces)}, {"solo": ("a",)})
+    rows, generator = observe(2000, 6), np.random.default_rng(1)
+    OnnxExporter().export(team, tmp_path, recorded={"solo": rows})
+    mask = generator.random((2000, 5)) < 0.5
+    mask[np.arange(2000), generator.integers(0, 2, 2000)] = True
+    mask[np.arange(2000), 2 + generator.integers(0, 3, 2000)] = True
+    session = open_session((tmp_path / "team.onnx").read_bytes())
+    (actions,) = session.run(["a.action"], {"a.observation": rows, "a.mask": mask})
+    assert mask[np.arange(2000), actions[:, 0]].all()
+    assert mask[np.arange(2000), 2 + actions[:, 1]].all()
+    want = team.act(scene_of({"solo": rows[:, None]}, {"solo": mask[:, None]}))["solo"][:, 0]
+    assert (actions == want).all(1).mean() >= 0.999
+    free = session.run(["a.action"], {"a.observation": rows, "a.mask": np.ones_like(mask)})[0]
+    assert (actions != free).any(1).mean() > 0.4  # the masks forbid what it would have done
+
+
+class _Counting(nn.Module):
+    """Remembers the sum of what it has seen: h' = h + x, outputs 2 h'."""
+
+    def forward(self, observations: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        following = hidden + observations
+        return 2 * following, following
+
+
+def test_what_is_remembered_goes_from_step_to_step(make_team: MakeTeam, observe: Observe, tmp_path: Path) -> None:
+    spec = StudentSpec(family="mlp", base=(3,), hidden=(3,))
+    student = Student(spec, AgentSpec(observation_size=3, actions=Discrete(3)), _Counting())
+    student.hidden_size = 3  # of a family that is recurrent
+    team = make_team({"pair": student}, PAIR)
+    artifact = OnnxExporter().export(team, tmp_path, recorded={"pair": observe(100, 3)})
+    assert (artifact.checked_rows, artifact.agreed_rows, artifact.max_error) == (100, 100, 0.0)
+    session = open_session((tmp_path / "team.onnx").read_bytes())
+    hidden = np.zeros((2, 3), np.float32)
+    seen = np.array([[[1, 2, 0], [0, 0, 1]], [[0, 0, 9], [5, 0, 0]]], np.float32)
+    names, actions = ["left.action", "left.outputs", "left.next_hidden"], []
+    for rows in seen:
+        feeds = {"left.observation": rows, "left.hidden": hidden, "right.observation": rows, "right.hidden": hidden}
+        action, outputs, hidden = session.run(names, feeds)
+        actions.append(action.tolist())
+    # The first copy has seen (1, 2, 0), then (1, 2, 9) in all; the second (0, 0, 1), then (5, 0, 1).
+    assert actions == [[1, 2], [2, 0]]
+    assert hidden.tolist() == [[1, 2, 9], [5, 0, 1]]
+    assert outputs.tolist() == [[2, 4, 18], [10, 0, 2]]
 
 
 def test_an_artifact_that_acts_otherwise_is_refused_and_not_left_behind(
     make_student: MakeStudent, make_team: MakeTeam, observe: Observe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     team, other = make_team({"pair": make_student("w4a8i8")}, PAIR), make_student("w4a8i8", hidden=(12,))
-    monkeypatch.setattr(exporter, "trace", lambda student, size, group: trace(other, size, group=group))
+    monkeypatch.setattr(exporter, "trace", lambda student, probe, group: trace(other, probe, group=group))
     with pytest.raises(StudentError, match=r"on \d+ of 1000 recorded rows, 99.9% are needed"):
         OnnxExporter().export(team, tmp_path, recorded={"pair": observe(1000, 18)})
     assert list(tmp_path.iterdir()) == []

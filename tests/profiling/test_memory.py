@@ -1,3 +1,4 @@
+from kdnas.envs.entities import Entities, EntitySet
 from kdnas.envs.spec import AgentSpec
 from kdnas.policies.actions import Discrete
 from kdnas.profiling import bops, memory_bytes, parameters
@@ -43,3 +44,29 @@ def test_inputs_have_bits_of_their_own() -> None:
 def test_normalisation_stores_a_shift_and_a_scale_a_feature() -> None:
     layers = _layers("w4a8i8", 16)
     assert memory_bytes(layers, 18) == 320 + 18 * 8
+
+
+def test_a_gru_by_hand() -> None:
+    # 3-4-5-2 with a cell of 5: matrices 4*3, 15*4, 15*5 and 2*5, 157 weights, and 4 + 15 + 15 + 2 = 36 biases.
+    spaces = AgentSpec(observation_size=3, actions=Discrete(2))
+    layers = load_family("gru").layers(StudentSpec(family="gru", base=(4, 5), hidden=(4, 5)), spaces)
+    # The largest pair is a state of 5 and its 15 sums; the state that is kept is 5 numbers more.
+    assert memory_bytes(layers) == 4 * (157 + 36 + 20 + 5) == 872
+    assert parameters(layers) == 157 + 36
+    assert bops(layers) == 157 * 32 * 32
+    spec = StudentSpec(family="gru", base=(4, 5), hidden=(4, 5), bits=parse_bits("w4a8i8"))
+    # In 4 bits 6, 30, 38 (37.5) and 5 bytes; 7 scales: 4 of weights, of views, encodings and states; float sums:
+    # 5 + 4*15 live; a kept state of 5 bytes.
+    assert memory_bytes(load_family("gru").layers(spec, spaces)) == 79 + 4 * (36 + 7) + 65 + 5 == 321
+
+
+def test_a_shared_encoder_by_hand() -> None:
+    entities = Entities(own=(0,), sets=(EntitySet(name="walls", members=((1, 2), (3, 4), (5, 6))),))
+    spaces = AgentSpec(observation_size=7, actions=Discrete(2), entities=entities)
+    spec = StudentSpec(family="deepset", base=(4, 3), hidden=(4, 3), bits=parse_bits("w8a8i8"))
+    layers = load_family("deepset").layers(spec, spaces)
+    # An encoder 4*2 for all three walls, then 3*(1 + 4) and 2*3: 29 weights, 9 biases. Scales: weights, encodings and
+    # views; weights, activations and means; weights. Live: all three walls at once, 3 * (2 + 4).
+    assert memory_bytes(layers) == 29 + 4 * (9 + 7) + 18 == 111
+    assert parameters(layers) == 29 + 9
+    assert bops(layers) == (3 * 8 + 15 + 6) * 64

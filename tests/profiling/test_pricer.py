@@ -1,12 +1,14 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from kdnas.budgets.budget import parse_budget
+from kdnas.envs.entities import Entities, EntitySet
 from kdnas.envs.spec import AgentSpec, EnvSpec
 from kdnas.errors import TeacherError
 from kdnas.policies.actions import Box, Discrete, MultiDiscrete
@@ -171,3 +173,18 @@ def test_a_teacher_that_cannot_be_counted_is_named(target: _CountingTarget) -> N
     env = EnvSpec(name="test", agents={"a": spaces}, groups={"g": ("a",)}, state_size=6)
     with pytest.raises(TeacherError, match=r"the teacher of group 'g' cannot be priced: _Gru.*aten::gru"):
         Pricer(env, Teacher(env, {"g": _Gru()}), target).teacher_cost()
+
+
+def test_entities_are_part_of_a_shape(teacher: Teacher, target: _CountingTarget) -> None:
+    """Two declarations of one observation make networks of other sizes."""
+    measured: dict[str, Latency] = {}
+    for members in (((4, 5), (6, 7)), ((4, 5), (6, 7), (8, 9)), ((4, 5), (6, 7))):
+        entities = Entities(own=(0, 1), sets=(EntitySet(name="landmarks", members=members),))
+        spaces = replace(SPREAD, entities=entities)
+        env = replace(ENV, agents=dict.fromkeys(ENV.agents, spaces))
+        pricer = Pricer(env, teacher, target, measured=measured)
+        cost = pricer.price("pair", StudentSpec(family="deepset", base=(4, 3), hidden=(4, 3)))
+        # Encoder 2*4 a landmark, then (2 + 4)*3 and 3*5.
+        measured |= pricer.measurements()
+        assert cost.macs == len(members) * 8 + 18 + 15
+    assert len(target.asked) == 2

@@ -2,15 +2,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from scenes import scene_of
 
 from kdnas.config.study import TrainTable
 from kdnas.envs import AgentSpec, EnvSpec, make_groups
 from kdnas.errors import TeacherError
-from kdnas.policies.actions import Discrete
-from kdnas.teachers import Networks, load_teacher, read_card, save_teacher
+from kdnas.policies.actions import ActionSpace, Box, Discrete, MultiDiscrete
+from kdnas.teachers import GaussianActor, Networks, Teacher, load_teacher, read_card, save_teacher
 from kdnas.teachers.mappo import make_networks
 
 ALIKE, OTHER = AgentSpec(observation_size=3, actions=Discrete(4)), AgentSpec(observation_size=5, actions=Discrete(2))
@@ -31,13 +33,23 @@ def save(folder: Path, spec: EnvSpec | None = None, table: TrainTable = TABLE) -
     return networks
 
 
+def said_by(teacher: Teacher, group: str, seen: torch.Tensor) -> torch.Tensor:
+    """Parameters (rows, P) of the group's first seat for observations (rows, O)."""
+    blank = {
+        other: np.zeros((len(seen), seats, teacher.spec.group_spec(other).observation_size), np.float32)
+        for other, seats in teacher.spec.seats.items()
+    }
+    blank[group][:, 0] = seen.numpy()
+    return teacher.parameters(scene_of(blank))[group][:, 0]
+
+
 def test_what_is_read_answers_as_what_was_written(tmp_path: Path) -> None:
     networks = save(tmp_path / "new" / "teacher")
     teacher = load_teacher(env(), folder=tmp_path / "new" / "teacher")
     generator = torch.Generator().manual_seed(0)
     for group, actor in networks.actors.items():
         seen = torch.randn(100, env().group_spec(group).observation_size, generator=generator)
-        assert torch.equal(teacher.logits(group, seen), actor(seen))
+        assert torch.equal(said_by(teacher, group, seen), actor(seen))
     # Groups that shared an actor still do, so that they share students.
     assert teacher.actors["agent_0"] is teacher.actors["agent_1"]
     assert sorted(path.name for path in (tmp_path / "new" / "teacher").iterdir()) == [
@@ -65,7 +77,7 @@ def test_groups_by_kind_take_the_actor_that_their_agents_shared(tmp_path: Path) 
     networks = save(tmp_path)
     teacher = load_teacher(env("by-kind"), folder=tmp_path)
     seen = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(teacher.logits("agent", seen), networks.actors["agent_0"](seen))
+    assert torch.equal(said_by(teacher, "agent", seen), networks.actors["agent_0"](seen))
 
 
 def test_separate_actors_are_no_one_teacher_of_a_shared_group(tmp_path: Path) -> None:
@@ -81,9 +93,60 @@ def test_other_spaces(tmp_path: Path) -> None:
     save(tmp_path)
     wider = env(base=AgentSpec(observation_size=6, actions=Discrete(2)))
     with pytest.raises(
-        TeacherError, match=r"actor of group 'base' maps 5 observations to 2 actions, but test has 6 and 2; use the"
+        TeacherError,
+        match=r"actor of group 'base' maps 5 observations to 2 actions, but test has 6 and Discrete\(count=2\); use the",
     ):
         load_teacher(wider, folder=tmp_path)
+
+
+@pytest.mark.parametrize("squashed", [False, True])
+def test_continuous_actors_come_back_with_their_deviations(tmp_path: Path, squashed: bool) -> None:
+    arm = AgentSpec(observation_size=5, actions=Box((-1.0, 0.0), (1.0, 2.0), squashed))
+    networks = make_networks(env(base=arm), TABLE)
+    actor = networks.actors["base"]
+    assert isinstance(actor, GaussianActor)
+    with torch.no_grad():
+        actor.log_std.copy_(torch.tensor([-1.5, 0.25]))
+    save_teacher(tmp_path, networks, "test", TABLE, 1000, "0.1.0")
+    cards = read_card(tmp_path).actors.values()
+    assert [(card.sizes, card.gaussian) for card in cards] == [((3, 8, 6, 4), False), ((5, 8, 6, 2), True)]
+    seen = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
+    said = said_by(load_teacher(env(base=arm), folder=tmp_path), "base", seen)
+    assert torch.equal(said, actor(seen))
+    assert said[:, 2:].tolist() == [[-1.5, 0.25]] * 50
+
+
+def test_choices_of_several_factors_come_back(tmp_path: Path) -> None:
+    own = env(base=AgentSpec(observation_size=5, actions=MultiDiscrete((2, 3))))
+    networks = save(tmp_path, own)
+    seen = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(said_by(load_teacher(own, folder=tmp_path), "base", seen), networks.actors["base"](seen))
+
+
+@pytest.mark.parametrize(
+    ("have", "want", "said"),
+    [
+        (Discrete(2), Box((0.0, 0.0), (1.0, 1.0)), r"5 observations to 2 actions, but test has 5 and Box\(low="),
+        (Box((0.0, 0.0), (1.0, 1.0)), Discrete(2), r"5 observations to 2 continuous actions, but .* 5 and Discrete\("),
+        (Box((0.0, 0.0), (1.0, 1.0)), Box((0.0,), (1.0,)), "to 2 continuous actions, but test has 5 and Box"),
+        (MultiDiscrete((2, 3)), MultiDiscrete((2, 4)), r"to 5 actions, but test has 5 and MultiDiscrete\("),
+    ],
+)
+def test_other_actions(tmp_path: Path, have: ActionSpace, want: ActionSpace, said: str) -> None:
+    save(tmp_path, env(base=AgentSpec(observation_size=5, actions=have)))
+    with pytest.raises(TeacherError, match=f"actor of group 'base' maps .*{said}"):
+        load_teacher(env(base=AgentSpec(observation_size=5, actions=want)), folder=tmp_path)
+
+
+def test_deviations_that_are_missing_or_not_finite(tmp_path: Path) -> None:
+    own = env(base=AgentSpec(observation_size=5, actions=Box((-1.0, 0.0), (1.0, 2.0))))
+    save(tmp_path, own)
+    change_weights(tmp_path, lambda tensors: tensors["actor1.log_std"].fill_(torch.nan))
+    with pytest.raises(TeacherError, match="group 'base' holds NaN or infinity in 'log_std'"):
+        load_teacher(own, folder=tmp_path)
+    change_weights(tmp_path, lambda tensors: tensors.pop("actor1.log_std"))
+    with pytest.raises(TeacherError, match=r"tensors of 'actor1' are not those of the layer sizes \(5, 8, 6, 2\)"):
+        load_teacher(own, folder=tmp_path)
 
 
 def test_other_agents(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -5,50 +7,16 @@ from echo import Echo
 from toys import Counting
 
 from kdnas.config.study import TrainTable
-from kdnas.envs import Copies, TeamEnv, make_groups
-from kdnas.teachers import Progress, train_mappo
-from kdnas.teachers.mappo import advantages_by_gae, make_networks
+from kdnas.envs import Copies, TeamEnv, make_groups, play
+from kdnas.policies.actions import Box
+from kdnas.teachers import GaussianActor, Progress, Teacher, train_mappo
+from kdnas.teachers.mappo import make_networks
 
 TABLE = TrainTable(hidden=(16,), copies=64, epochs=4, minibatches=2, learning_rate=1e-2, steps_per_cycle=5 * 64 * 15)
 """An episode of `Echo` has 5 steps: 15 iterations."""
 
 
-def column(*values: float) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float32).reshape(-1, 1, 1)
-
-
-def test_advantages_by_hand() -> None:
-    advantages, targets = advantages_by_gae(column(1, 2, 3), column(1, 1, 1), column(1, 1, 1), 0.5, 0.5)
-    # From the end: 3 - 1 = 2; (2 + .5 - 1) + .25 * 2 = 2; (1 + .5 - 1) + .25 * 2 = 1.
-    assert advantages.flatten().tolist() == [1, 2, 2]
-    assert targets.flatten().tolist() == [2, 3, 3]
-
-
-def test_an_agent_that_leaves_has_no_future() -> None:
-    advantages, targets = advantages_by_gae(column(1, 2, 0), column(1, 1, 7), column(1, 1, 0), 0.5, 0.5)
-    # Its last step is the second: 2 - 1 = 1; (1 + .5 - 1) + .25 * 1 = .75. What the critic says later (7) is nothing.
-    assert advantages.flatten().tolist() == [0.75, 1, 0]
-    assert targets.flatten().tolist()[:2] == [1.75, 2]
-
-
-def test_lambda_one_is_the_return_and_lambda_zero_one_step() -> None:
-    rewards, values, alive = column(1, 2, 4), column(3, 5, 7), column(1, 1, 1)
-    assert advantages_by_gae(rewards, values, alive, 1.0, 1.0)[1].flatten().tolist() == [7, 6, 4]
-    # 1 + 5 - 3, 2 + 7 - 5, 4 - 7
-    assert advantages_by_gae(rewards, values, alive, 1.0, 0.0)[0].flatten().tolist() == [3, 4, -3]
-
-
-def test_agents_and_copies_do_not_mix() -> None:
-    generator = torch.Generator().manual_seed(0)
-    rewards, values = (torch.randn(6, 3, 2, generator=generator) for _ in range(2))
-    alive = torch.ones(6, 3, 2)
-    together = advantages_by_gae(rewards, values, alive, 0.9, 0.8)[0]
-    for copy in range(3):
-        one = advantages_by_gae(rewards[:, [copy]], values[:, [copy]], alive[:, [copy]], 0.9, 0.8)[0]
-        torch.testing.assert_close(together[:, [copy]], one)
-
-
-def spec(rule: str = "per-agent", **env: bool):
+def spec(rule: str = "per-agent", **env: Any) -> TeamEnv:
     echo = Echo(**env)
     return TeamEnv(echo, make_groups(rule, echo.agents))
 
@@ -75,6 +43,45 @@ def test_training_raises_the_return(kinds: bool, share: bool) -> None:
     start = (5 / 3 + 5 / 2) / 2 if kinds else 5 / 3
     assert curve[0].mean_return == pytest.approx(start, abs=0.3)
     assert curve[-1].mean_return > start + 1.0
+
+
+@pytest.mark.parametrize("actions", ["discrete", "box"])
+def test_fresh_networks(actions: str) -> None:
+    env = spec(actions=actions).spec
+    actor = make_networks(env, TABLE).actors["left"]
+    assert isinstance(actor, GaussianActor) == (actions == "box")
+    said = actor(torch.ones(4, env.group_spec("left").observation_size))
+    if actions == "box":  # means near 0, deviations e^-0.5
+        assert said[:, 2:].tolist() == [[-0.5, -0.5]] * 4
+        said = said[:, :2]
+    assert said.abs().max() < 0.05  # nearly uniform
+
+
+def test_training_raises_the_return_of_several_factors() -> None:
+    curve: list[Progress] = []
+    train_mappo(spec(actions="multi-discrete"), TABLE, 5, curve.append)
+    # Random play returns 5 (1/2 + 1/3) / 2; the best is 5.
+    assert curve[0].mean_return == pytest.approx(25 / 12, abs=0.3)
+    assert curve[-1].mean_return > 25 / 12 + 1.0
+
+
+@pytest.mark.parametrize("squash", [False, True])
+def test_training_raises_the_return_of_continuous_actions(squash: bool) -> None:
+    echo = Echo(actions="box")
+    env = TeamEnv(echo, make_groups("per-agent", echo.agents), squash=squash)
+    assert env.spec.actions["left"] == Box((-1.0, -1.0), (1.0, 1.0), squash)
+    curve: list[Progress] = []
+    table = TABLE.model_copy(update={"steps_per_cycle": 5 * 64 * 60, "entropy": (0.0,)})
+    networks = train_mappo(env, table, 5, curve.append)
+    # It begins by saying about 0, off by E[clip(x)^2] = 0.516, with a deviation of e^-0.5 = 0.61 besides, whose square
+    # is 0.37 (less where it is clipped or squashed): 5 (1 - 0.516 - 0.37) = 0.57 and more. The best is 5.
+    assert 0.4 < curve[0].mean_return < 1.6
+    assert curve[-1].mean_return > curve[0].mean_return + 1.5
+    # Without the noise it does better: saying nothing (0) would return 5 (1 - 0.516) = 2.42.
+    returns = play(env, Teacher(env.spec, networks.actors), range(200), copies=200, max_steps=5)
+    assert returns.mean.mean() > 4.0
+    # It has grown surer of what it says.
+    assert float(networks.actors["left"].log_std.detach().mean()) < -0.6
 
 
 def test_the_same_seed_gives_the_same_teacher() -> None:

@@ -10,7 +10,8 @@ from torch import nn
 import kdnas
 from kdnas import plugins
 from kdnas.spaces.spec import StudentSpec
-from kdnas.students.family import LayerShape
+from kdnas.students.family import LayerShape, Place, Units
+from kdnas.students.gru import Gru, GruFamily
 from kdnas.students.mlp import Mlp, MlpFamily, QuantMlp
 from kdnas.testing import check_family
 
@@ -104,6 +105,36 @@ class Frozen(MlpFamily):
         return quantized
 
 
+class Partial(GruFamily):
+    """Declares the units of the cell and forgets those of the encoder."""
+
+    def units(self, spec: StudentSpec, spaces: kdnas.AgentSpec) -> list[Units]:
+        return super().units(spec, spaces)[1:]
+
+
+class Lost(GruFamily):
+    def units(self, spec: StudentSpec, spaces: kdnas.AgentSpec) -> list[Units]:
+        places = (Place(parameter="head.weight", axis=0),)
+        return [replace(each, places=places) for each in super().units(spec, spaces)]
+
+
+class Stateless(GruFamily):
+    def hidden_size(self, spec: StudentSpec) -> int:
+        return 3
+
+
+class Hasty(Gru):
+    """Forgets between two steps of an episode that is seen at once."""
+
+    def unroll(self, views: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        return torch.stack([self(seen, hidden)[0] for seen in views.unbind(1)], 1)
+
+
+class Hastening(GruFamily):
+    def build(self, spec: StudentSpec, spaces: kdnas.AgentSpec, generator: torch.Generator) -> Gru:
+        return Hasty([spaces.observation_size, *spec.hidden, spaces.actions.outputs], generator)
+
+
 class Shy(Mlp):
     """Part of what it computes with is in no parameter and no buffer."""
 
@@ -138,6 +169,10 @@ class Shying(MlpFamily):
         (Borrowing, "the quantized network shares memory with the float one"),
         (Forgetful, "of their deviation; quantize() must keep the float weights"),
         (Frozen, "no finite gradient reaches linears.0.weight"),
+        (Partial, "gru 16x12 float: units() are of the hidden layers [1], not all"),
+        (Lost, "but that parameter is (4, 12)"),  # 16 units do not stand in its four rows
+        (Stateless, "family 'gru': RuntimeError"),
+        (Hastening, "whole episodes are answered otherwise than their steps"),
         (Shying, "rebuilt from its saved weights it answers differently"),
     ],
 )

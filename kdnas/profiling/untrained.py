@@ -1,0 +1,29 @@
+"""A student with random weights: what is exported and timed before anything is trained."""
+
+import torch
+
+from kdnas.envs.spec import AgentSpec
+from kdnas.spaces.spec import StudentSpec
+from kdnas.students.family import Family
+from kdnas.students.student import Normalisation, Student
+
+ROWS = 64
+"""Random views that a fresh quantizer sees, so that it has a scale; how long a decision takes does not depend on it."""
+
+
+def make_untrained(family: Family, spec: StudentSpec, spaces: AgentSpec, *, normalised: bool) -> Student:
+    """A student of a spec in evaluation mode, quantized as its bits say.
+
+    Raises:
+        StudentError: no network of this family has such widths, or reads such observations.
+    """
+    generator = torch.Generator().manual_seed(0)
+    network = family.build(spec.floating, spaces, generator)
+    features = spaces.observation_size
+    normalisation = Normalisation(shift=(0.0,) * features, scale=(1.0,) * features) if normalised else None
+    if not spec.bits.quantized:
+        return Student(spec, spaces, network, normalisation).eval()
+    student = Student(spec, spaces, family.quantize(network, spec), normalisation).train()
+    with torch.no_grad():
+        student.step(torch.randn(ROWS, features, generator=generator), student.begin(ROWS))
+    return student.eval()

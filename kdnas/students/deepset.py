@@ -1,0 +1,205 @@
+"""The family `deepset`: what an agent sees of the things around it is averaged, in whatever order they stand.
+
+Source: Zaheer et al. 2017, Deep Sets, arXiv 1703.06114.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnas.envs.entities import Entities
+from kdnas.envs.spec import AgentSpec
+from kdnas.errors import StudentError
+from kdnas.spaces.spec import FLOAT_BITS, StudentSpec
+from kdnas.students.family import LayerShape, Place, Units
+from kdnas.students.linears import make_linear
+from kdnas.students.mlp import snap
+from kdnas.students.quantizers import make_relu, make_signed, quantize_linear, quantize_outputs
+
+
+class Sets(nn.Module):
+    """Where a view keeps the agent's own features and those of each set; constants of the code, and no weights."""
+
+    index: Tensor
+
+    def __init__(self, entities: Entities, encoding: int) -> None:
+        super().__init__()
+        self.own, self.encoding = len(entities.own), encoding
+        self.shapes = [(len(each.members), each.width) for each in entities.sets]
+        self.register_buffer("index", torch.tensor(entities.features), persistent=False)
+
+    def gather(self, views: Tensor) -> Tensor:
+        """(rows, V) -> (rows, F): the declared features alone, in the order of the declaration."""
+        return views.index_select(-1, self.index)
+
+    def split(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """(rows, F) -> own (rows, F0), and each set with its members one below the other: (rows * K, d)."""
+        own, *parts = torch.split(features, [self.own, *(count * width for count, width in self.shapes)], -1)
+        return own, [part.reshape(-1, width) for part, (_, width) in zip(parts, self.shapes, strict=True)]
+
+    def pool(self, own: Tensor, encoded: Sequence[Tensor]) -> Tensor:
+        """Own features, and the mean over the members of each set, side by side: (rows, F0 + S * E)."""
+        means = [
+            values.reshape(-1, count, self.encoding).mean(1)
+            for values, (count, _) in zip(encoded, self.shapes, strict=True)
+        ]
+        return torch.cat([own, *means], -1)
+
+
+class DeepSet(nn.Module):
+    """Float network (rows, V) -> (rows, N).
+
+    Each set has an encoder d -> E with ReLU, which all its members share; own features and the means of all sets go
+    through linear layers with ReLU between them.
+    """
+
+    def __init__(self, entities: Entities, hidden: Sequence[int], outputs: int, generator: torch.Generator) -> None:
+        super().__init__()
+        encoding, *widths = hidden
+        self.sets = Sets(entities, encoding)
+        pooled = self.sets.own + len(self.sets.shapes) * encoding
+        self.encoders = nn.ModuleList(make_linear(width, encoding, generator) for _, width in self.sets.shapes)
+        self.linears = nn.ModuleList(make_linear(a, b, generator) for a, b in pairwise([pooled, *widths, outputs]))
+
+    def forward(self, views: Tensor) -> Tensor:
+        own, members = self.sets.split(self.sets.gather(views))
+        hidden = self.sets.pool(own, [linear(seen).relu() for linear, seen in zip(self.encoders, members, strict=True)])
+        for linear in self.linears[:-1]:
+            hidden = linear(hidden).relu()
+        outputs: Tensor = self.linears[-1](hidden)
+        return outputs
+
+
+class QuantDeepSet(nn.Module):
+    """The same network with integer matrix products.
+
+    Views are signed and encodings unsigned, and all members of a set share one scale, so that their order makes no
+    difference here either. Own features and means are quantized together, signed, at activation bits.
+    """
+
+    def __init__(self, floating: DeepSet, spec: StudentSpec) -> None:
+        super().__init__()
+        bits = spec.bits
+        self.sets = floating.sets
+        self.quantize_input = make_signed(bits.input)
+        self.encoders = nn.ModuleList(quantize_linear(linear, bits.weight) for linear in floating.encoders)
+        self.encoder_relus = nn.ModuleList(make_relu(bits.activation) for _ in floating.encoders)
+        self.quantize_pooled = make_signed(bits.activation)
+        *linears, head = floating.linears
+        self.linears = nn.ModuleList(
+            [*(quantize_linear(linear, bits.weight) for linear in linears), quantize_outputs(head, bits.weight)]
+        )
+        self.relus = nn.ModuleList(make_relu(bits.activation) for _ in linears)
+
+    def forward(self, views: Tensor) -> Tensor:
+        seen = self.quantize_input(self.sets.gather(views))
+        own, members = self.sets.split(seen.value)
+        encoded = [
+            relu(linear(seen.set(value=each))).value
+            for linear, relu, each in zip(self.encoders, self.encoder_relus, members, strict=True)
+        ]
+        hidden: Any = self.quantize_pooled(self.sets.pool(own, encoded))
+        for linear, relu in zip(self.linears[:-1], self.relus, strict=True):
+            hidden = relu(linear(hidden))
+        outputs: Any = self.linears[-1](hidden)
+        value: Tensor = outputs.value
+        return value if self.training or torch.onnx.is_in_onnx_export() else snap(value, outputs.scale)
+
+
+class DeepSetFamily:
+    """`deepset`: see `Family`. The first hidden width is that of all encoders, the others follow the means."""
+
+    name = "deepset"
+    chain = False
+
+    def build(self, spec: StudentSpec, spaces: AgentSpec, generator: torch.Generator) -> DeepSet:
+        return DeepSet(_entities(spec, spaces), spec.hidden, spaces.actions.outputs, generator)
+
+    def prunable(self, network: nn.Module) -> list[nn.Module]:
+        return []
+
+    def units(self, spec: StudentSpec, spaces: AgentSpec) -> list[Units]:
+        entities, encoding = _entities(spec, spaces), spec.hidden[0]
+        encoders = [
+            Units(
+                layer=0,
+                places=(
+                    Place(parameter=f"encoders.{index}.weight", axis=0),
+                    Place(parameter=f"encoders.{index}.bias", axis=0),
+                    Place(parameter="linears.0.weight", axis=1, start=len(entities.own) + index * encoding),
+                ),
+            )
+            for index in range(len(entities.sets))
+        ]
+        linears = [
+            Units(
+                layer=index + 1,
+                places=(
+                    Place(parameter=f"linears.{index}.weight", axis=0),
+                    Place(parameter=f"linears.{index}.bias", axis=0),
+                    Place(parameter=f"linears.{index + 1}.weight", axis=1),
+                ),
+            )
+            for index in range(len(spec.hidden) - 1)
+        ]
+        return encoders + linears
+
+    def quantize(self, network: nn.Module, spec: StudentSpec) -> QuantDeepSet:
+        assert isinstance(network, DeepSet)
+        return QuantDeepSet(network, spec)
+
+    def hidden_size(self, spec: StudentSpec) -> int:
+        return 0
+
+    def layers(self, spec: StudentSpec, spaces: AgentSpec) -> list[LayerShape]:
+        entities, (encoding, *widths), bits = _entities(spec, spaces), spec.hidden, spec.bits
+        stored = 1 if bits.quantized else 0
+        encoders = [
+            LayerShape(
+                rows=encoding,
+                columns=each.width,
+                times=len(each.members),
+                weight_bits=bits.weight,
+                input_bits=bits.input,
+                output_bits=bits.activation,
+                scales=stored * (2 + (index == 0)),  # of weights and encodings; of the views, in the first
+            )
+            for index, each in enumerate(entities.sets)
+        ]
+        sizes = [len(entities.own) + len(entities.sets) * encoding, *widths, spaces.actions.outputs]
+        last = len(sizes) - 2
+        linears = [
+            LayerShape(
+                rows=rows,
+                columns=columns,
+                weight_bits=bits.weight,
+                input_bits=bits.activation,
+                output_bits=bits.activation if index < last else FLOAT_BITS,
+                # Of the weights; of the activations that it writes, unless outputs; of the means, in the first.
+                scales=stored * (1 + (index < last) + (index == 0)),
+            )
+            for index, (columns, rows) in enumerate(pairwise(sizes))
+        ]
+        return encoders + linears
+
+
+def _entities(spec: StudentSpec, spaces: AgentSpec) -> Entities:
+    """The declaration that a student reads its view by.
+
+    Raises:
+        StudentError: there is none, it has no sets, or there is no layer for their means.
+    """
+    if spaces.entities is None or not spaces.entities.sets:
+        raise StudentError(
+            f"student {spec}: a deepset is a family that does not fit the observation, which declares no sets of "
+            "entities; declare them in the environment, or use mlp"
+        )
+    if len(spec.hidden) < 2:
+        raise StudentError(f"student {spec}: a deepset needs two hidden widths or more, that of its encoders first")
+    return spaces.entities
+
+
+FAMILY = DeepSetFamily()

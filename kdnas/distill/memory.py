@@ -44,7 +44,7 @@ class LessonMemory:
         if not count:
             return
         places = torch.arange(self._next, self._next + count)
-        places = torch.where(places < self._capacity, places, self.keep + (places - self.keep) % room)
+        places = torch.where(places < self._capacity, places, self._on_ring(places))
         given = lessons.columns
         for name, column in self._rows.columns.items():
             column[places] = given[name][-count:]
@@ -63,16 +63,24 @@ class LessonMemory:
         from nothing has warmed up when it is first counted; at a track's beginning every step counts."""
         row = torch.randint(self.size, (count,), generator=self._generator)
         before = self._rows.position[row].clamp_max(burn_in)
+        start = torch.where(row < self.keep, row - before, self._on_ring(row - before))
         # Of a track whose head was overwritten, the rest begins in the middle and is warmed up from there.
-        start = torch.where(self._track[row - before] == self._track[row], row - before, row)
+        start = torch.where(self._follows(start, row, before), start, row)
         steps = torch.arange(length)
         places = start[:, None] + steps
-        places = torch.where(places < self._capacity, places, self.keep + places - self._capacity)
-        there = places < self.size
-        places = places.clamp_max(self.size - 1)
-        same = there & (self._track[places] == self._track[row][:, None])
+        places = torch.where(places < self._capacity, places, self._on_ring(places))
+        same = self._follows(start[:, None], places, steps)
         warm = (steps >= burn_in) | (self._rows.position[start] == 0)[:, None]
         return Windows(lessons=self._rows.take(places.flatten()), length=length, counted=same & warm)
+
+    def _on_ring(self, places: Tensor) -> Tensor:
+        """Places before or behind the ring, taken round it."""
+        return self.keep + (places - self.keep) % (self._capacity - self.keep)
+
+    def _follows(self, first: Tensor, second: Tensor, steps: Tensor) -> Tensor:
+        """Whether the second row is so many steps after the first, in one track."""
+        position = self._rows.position
+        return (self._track[first] == self._track[second]) & (position[first] + steps == position[second])
 
 
 def _some_tracks(lessons: Lessons, rows: int, generator: torch.Generator) -> Lessons:

@@ -45,6 +45,16 @@ def test_lambda_one_is_the_return_and_lambda_zero_one_step() -> None:
     assert advantages_by_gae(rewards, values, alive, 1.0, 0.0)[0].flatten().tolist() == [3, 4, -3]
 
 
+def test_agents_and_copies_do_not_mix() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rewards, values = (torch.randn(6, 3, 2, generator=generator) for _ in range(2))
+    alive = torch.ones(6, 3, 2)
+    together = advantages_by_gae(rewards, values, alive, 0.9, 0.8)[0]
+    for copy in range(3):
+        one = advantages_by_gae(rewards[:, [copy]], values[:, [copy]], alive[:, [copy]], 0.9, 0.8)[0]
+        torch.testing.assert_close(together[:, [copy]], one)
+
+
 class Known(nn.Module):
     """10 x the first state feature, 100 x the share gone, and their sum."""
 
@@ -56,7 +66,7 @@ def episodes(rewards: dict[str, np.ndarray], alive: dict[str, np.ndarray], state
     return Episodes(
         groups={
             group: GroupRecord(
-                views=np.zeros((*paid.shape, 1), np.float32),
+                observations=np.zeros((*paid.shape, 1), np.float32),
                 parameters=np.zeros((*paid.shape, 2), np.float32),
                 alive=alive[group],
                 rewards=paid.astype(np.float32),

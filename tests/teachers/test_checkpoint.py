@@ -34,13 +34,12 @@ def save(folder: Path, spec: EnvSpec | None = None, table: TrainTable = TABLE) -
 
 
 def said_by(teacher: Teacher, group: str, seen: torch.Tensor) -> torch.Tensor:
-    """Parameters (rows, P) of the group's first seat for observations (rows, O)."""
-    blank = {
-        other: np.zeros((len(seen), seats, teacher.spec.group_spec(other).observation_size), np.float32)
-        for other, seats in teacher.spec.seats.items()
-    }
-    blank[group][:, 0] = seen.numpy()
-    return teacher.parameters(scene_of(blank))[group][:, 0]
+    """Parameters (rows, P) of a group for observations (rows, O), dealt out to its seats."""
+    seats, spec = teacher.spec.seats, teacher.spec
+    copies = len(seen) // seats[group]
+    shown = {other: np.zeros((copies, seats[other], spec.group_spec(other).observation_size)) for other in seats}
+    shown[group] = seen.reshape(copies, seats[group], -1).numpy()
+    return teacher.parameters(scene_of(shown))[group].flatten(0, 1)
 
 
 def test_what_is_read_answers_as_what_was_written(tmp_path: Path) -> None:
@@ -94,7 +93,7 @@ def test_other_spaces(tmp_path: Path) -> None:
     wider = env(base=AgentSpec(observation_size=6, actions=Discrete(2)))
     with pytest.raises(
         TeacherError,
-        match=r"actor of group 'base' maps 5 observations to 2 actions, but test has 6 and Discrete\(count=2\); use the",
+        match=r"group 'base' maps 5 observations to 2 actions, but test has 6 and Discrete\(count=2\); use the teacher",
     ):
         load_teacher(wider, folder=tmp_path)
 

@@ -71,15 +71,14 @@ def test_training_raises_the_return_of_continuous_actions(squash: bool) -> None:
     env = TeamEnv(echo, make_groups("per-agent", echo.agents), squash=squash)
     assert env.spec.actions["left"] == Box((-1.0, -1.0), (1.0, 1.0), squash)
     curve: list[Progress] = []
-    table = TABLE.model_copy(update={"steps_per_cycle": 5 * 64 * 60, "entropy": (0.0,)})
-    networks = train_mappo(env, table, 5, curve.append)
+    networks = train_mappo(env, TABLE.model_copy(update={"entropy": (0.0,)}), 5, curve.append)
     # It begins by saying about 0, off by E[clip(x)^2] = 0.516, with a deviation of e^-0.5 = 0.61 besides, whose square
     # is 0.37 (less where it is clipped or squashed): 5 (1 - 0.516 - 0.37) = 0.57 and more. The best is 5.
     assert 0.4 < curve[0].mean_return < 1.6
-    assert curve[-1].mean_return > curve[0].mean_return + 1.5
-    # Without the noise it does better: saying nothing (0) would return 5 (1 - 0.516) = 2.42.
+    assert curve[-1].mean_return > curve[0].mean_return + 2.0
+    # Without the noise it does better: always 0 would return 5 (1 - 0.516) = 2.42.
     returns = play(env, Teacher(env.spec, networks.actors), range(200), copies=200, max_steps=5)
-    assert returns.mean.mean() > 4.0
+    assert returns.mean.mean() > max(4.0, curve[-1].mean_return)
     # It has grown surer of what it says.
     assert float(networks.actors["left"].log_std.detach().mean()) < -0.6
 

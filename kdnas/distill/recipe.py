@@ -86,6 +86,6 @@ def make_student(
 
 def fit_normalisation(lessons: Lessons) -> Normalisation:
     """Mean and deviation of each feature in the demonstrations; constant features are shifted only."""
-    mean, deviation = lessons.views.mean(0), lessons.views.std(0)
+    mean, deviation = lessons.views.mean(0), lessons.views.std(0, correction=0)
     scale = [1.0 / float(value) if value > 1e-6 else 1.0 for value in deviation]
     return Normalisation(shift=tuple(float(value) for value in mean), scale=tuple(scale))

@@ -92,8 +92,7 @@ def test_demonstrations_are_not_written_to(tracks_of: MakeLessons) -> None:
 def test_every_column_comes_along(tracks_of: MakeLessons) -> None:
     plain = tracks_of([0, 2, 4], [6])
     columns = plain.columns | {
-        name: plain.views.expand(4, width) * sign
-        for name, width, sign in (("others", 3, 1), ("roles", 2, -1))
+        name: plain.views.expand(4, width) * sign for name, width, sign in (("others", 3, 1), ("roles", 2, -1))
     }
     rows = make(Lessons(**columns, advantages=plain.views[:, 0]), 100).batch(50)
     assert torch.equal(rows.others, rows.views.expand(50, 3))

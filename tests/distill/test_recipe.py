@@ -1,13 +1,11 @@
-import numpy as np
 import pytest
 import torch
 
-from kdnas.distill import RowMemory, kl_with_temperature, lineage, make_student
+from kdnas.distill import Classroom, LessonMemory, Lessons, divergence, lineage, make_student
 from kdnas.distill.recipe import fit_normalisation
 from kdnas.distill.trainer import play_on_policy
 from kdnas.spaces import StudentSpec, parse_bits
 from kdnas.students import QuantMlp, Student
-from kdnas.teachers import Rows
 
 from .conftest import MakeRoom
 
@@ -17,9 +15,13 @@ def spec(bits: str, *hidden: int) -> StudentSpec:
 
 
 @torch.no_grad()
-def divergence(student: Student, rows: Rows) -> float:
-    logits = student(torch.from_numpy(rows.observations))
-    return float(kl_with_temperature(logits, torch.from_numpy(rows.logits), None, 1.0))
+def distance(student: Student, lessons: Lessons) -> float:
+    outputs = student(lessons.views)
+    return float(divergence(student.spaces.actions, outputs, lessons.parameters, lessons.masks, 1.0).mean())
+
+
+def made(own: StudentSpec, parent: Student | None, room: Classroom, lessons: Lessons, *, seed: int) -> Student:
+    return make_student(own, parent, room, lessons, seed=seed)[0]
 
 
 @pytest.mark.parametrize(
@@ -35,71 +37,71 @@ def test_lineage(own: StudentSpec, line: list[StudentSpec]) -> None:
     assert lineage(own) == line
 
 
-def test_a_child_inherits(make_room: MakeRoom, demonstrations: Rows) -> None:
+def test_a_child_inherits(make_room: MakeRoom, demonstrations: Lessons) -> None:
     """With no step of its own a pruned student is its ancestor without some units, and a quantized one its rounding."""
     room = make_room(recovery_steps=0, qat_steps=0, on_policy_rounds=0)
-    ancestor = make_student(spec("float", 16), None, room, demonstrations, seed=1)
-    pruned = make_student(spec("float", 8), ancestor, room, demonstrations, seed=2)
+    ancestor = made(spec("float", 16), None, room, demonstrations, seed=1)
+    pruned = made(spec("float", 8), ancestor, room, demonstrations, seed=2)
     units = {tuple(row) for row in ancestor.network.linears[0].weight.tolist()}
     assert {tuple(row) for row in pruned.network.linears[0].weight.tolist()} <= units
     assert pruned.spec == spec("float", 8)
-    quantized = make_student(spec("w8a8i8", 8), pruned, room, demonstrations, seed=3)
+    quantized = made(spec("w8a8i8", 8), pruned, room, demonstrations, seed=3)
     assert isinstance(quantized.network, QuantMlp)
     assert torch.equal(quantized.network.linears[0].weight, pruned.network.linears[0].weight)
-    assert abs(divergence(quantized, demonstrations) - divergence(pruned, demonstrations)) < 0.05
+    assert abs(distance(quantized, demonstrations) - distance(pruned, demonstrations)) < 0.05
 
 
-def test_inheriting_beats_starting_from_scratch(make_room: MakeRoom, demonstrations: Rows) -> None:
+def test_inheriting_beats_starting_from_scratch(make_room: MakeRoom, demonstrations: Lessons) -> None:
     room = make_room(recovery_steps=20)
-    ancestor = make_student(spec("float", 16), None, room, demonstrations, seed=1)
-    pruned = make_student(spec("float", 8), ancestor, room, demonstrations, seed=2)
+    ancestor = made(spec("float", 16), None, room, demonstrations, seed=1)
+    pruned = made(spec("float", 8), ancestor, room, demonstrations, seed=2)
     alone = StudentSpec(family="mlp", base=(8,), hidden=(8,))
-    scratch = make_student(alone, None, make_room(ancestor_steps=20), demonstrations, seed=1)
-    assert divergence(pruned, demonstrations) < divergence(scratch, demonstrations) / 2
+    scratch = made(alone, None, make_room(ancestor_steps=20), demonstrations, seed=1)
+    assert distance(pruned, demonstrations) < distance(scratch, demonstrations) / 2
 
 
-def test_every_phase_ends_in_evaluation_mode_and_with_its_own_spec(make_room: MakeRoom, demonstrations: Rows) -> None:
+def test_every_phase_ends_in_evaluation_mode_and_with_its_own_spec(make_room: MakeRoom, demonstrations: Lessons) -> None:
     room, parent = make_room(), None
     for own in lineage(spec("w4a8i8", 8)):
-        parent = make_student(own, parent, room, demonstrations, seed=1)
+        parent = made(own, parent, room, demonstrations, seed=1)
         assert not parent.training
         assert parent.spec == own
-        assert divergence(parent, demonstrations) < 0.5  # of an untrained one it is above 1
+        assert distance(parent, demonstrations) < 0.5  # of an untrained one it is above 1
 
 
-def test_the_same_seed_gives_the_same_student(make_room: MakeRoom, demonstrations: Rows) -> None:
+def test_the_same_seed_gives_the_same_student(make_room: MakeRoom, demonstrations: Lessons) -> None:
     room = make_room(ancestor_steps=10)
-    one, two, other = (make_student(spec("float", 16), None, room, demonstrations, seed=s) for s in (1, 1, 2))
+    one, two, other = (made(spec("float", 16), None, room, demonstrations, seed=s) for s in (1, 1, 2))
     assert torch.equal(one.network.linears[1].weight, two.network.linears[1].weight)
     assert not torch.equal(one.network.linears[1].weight, other.network.linears[1].weight)
 
 
 def test_normalisation_by_hand() -> None:
-    seen = np.array([[1.0, 5.0, -2.0], [3.0, 5.0, 2.0]], np.float32)
-    normalisation = fit_normalisation(Rows(observations=seen, logits=seen, masks=None))
+    seen = torch.tensor([[1.0, 5.0, -2.0], [3.0, 5.0, 2.0]])
+    normalisation = fit_normalisation(Lessons(views=seen, parameters=seen, position=torch.arange(2)))
     # Means 2, 5, 0; deviations 1, 0, 2: a feature that never changes is shifted only.
     assert normalisation.shift == (2.0, 5.0, 0.0)
     assert normalisation.scale == (1.0, 1.0, 0.5)
 
 
-def test_normalisation_is_the_ancestors_and_is_inherited(make_room: MakeRoom, demonstrations: Rows) -> None:
+def test_normalisation_is_the_ancestors_and_is_inherited(make_room: MakeRoom, demonstrations: Lessons) -> None:
     room = make_room(normalise=True, ancestor_steps=5, recovery_steps=5, on_policy_rounds=0)
-    ancestor = make_student(spec("float", 16), None, room, demonstrations, seed=1)
+    ancestor = made(spec("float", 16), None, room, demonstrations, seed=1)
     assert ancestor.normalisation == fit_normalisation(demonstrations)
-    pruned = make_student(spec("float", 8), ancestor, room, demonstrations, seed=2)
+    pruned = made(spec("float", 8), ancestor, room, demonstrations, seed=2)
     assert pruned.normalisation == ancestor.normalisation
-    plain = make_student(spec("float", 16), None, make_room(ancestor_steps=1), demonstrations, seed=1)
+    plain = made(spec("float", 16), None, make_room(ancestor_steps=1), demonstrations, seed=1)
     assert plain.normalisation is None
 
 
-def test_no_student_learns_from_an_episode_that_it_is_scored_on(make_room: MakeRoom, demonstrations: Rows) -> None:
+def test_no_student_learns_from_an_episode_that_it_is_scored_on(make_room: MakeRoom, demonstrations: Lessons) -> None:
     """On-policy seeds are of the demonstrations' kind, whose two lowest bits are 3."""
     room = make_room(ancestor_steps=2)
-    student = make_student(spec("float", 16), None, room, demonstrations, seed=1)
+    student = made(spec("float", 16), None, room, demonstrations, seed=1)
     seeds: list[int] = []
     reset = room.env.reset
     room.env.reset = lambda given: (seeds.extend(given), reset(given))[1]
-    memory = RowMemory(demonstrations, 1000, torch.Generator().manual_seed(0))
+    memory = LessonMemory(demonstrations, 1000, torch.Generator().manual_seed(0))
     play_on_policy(student, room, memory, torch.Generator().manual_seed(4))
     assert len(seeds) == 16
     assert {seed % 4 for seed in seeds} == {3}

@@ -8,8 +8,9 @@ A table stands between `<!-- table: NAME -->` and `<!-- end -->`.
 
 import json
 import re
+import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kdnas.report.tables import Table, front_table
@@ -34,7 +35,54 @@ def gate() -> str:
     return Table(header=("candidates a second, median", "lowest", "highest"), rows=(row,)).markdown()
 
 
-TABLES: dict[str, Callable[[], str]] = {"headline": headline, "gate": gate}
+def distill(variants: Sequence[str], kind: str) -> str:
+    """Retention of the inner loop's variants, a column an environment and student."""
+    rows = json.loads((ROOT / "benchmarks/results/distill.json").read_text(encoding="utf-8"))["rows"]
+    rows = [row for row in rows if row["seeds"] == kind]
+    rows = [row for row in rows if row["variant"] in variants]
+    columns = list(dict.fromkeys((row["env"], row["student"], row["bits"]) for row in rows))
+    lines = []
+    for variant in variants:
+        cells = []
+        for column in columns:
+            own = [row for row in rows if (row["variant"], row["env"], row["student"], row["bits"]) == (variant, *column)]
+            cells.append(_spread([row["retention"] for row in own], [row["seconds"] for row in own]))
+        if any(cells):
+            lines.append((variant, *cells))
+    header = ("variant", *(f"{env}, {student} {bits}" for env, student, bits in columns))
+    return Table(header=header, rows=tuple(lines)).markdown()
+
+
+def _spread(retentions: Sequence[float], seconds: Sequence[float]) -> str:
+    """Mean, 95 % interval by Student's t, number of runs and their mean time."""
+    if not retentions:
+        return ""
+    mean, count = statistics.mean(retentions), len(retentions)
+    if count == 1:
+        return f"{mean:.3f} (1 run)"
+    # 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom.
+    quantile = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)[min(count, 10) - 2]
+    half = quantile * statistics.stdev(retentions) / count**0.5
+    return f"{mean:.3f} ± {half:.3f} ({count} runs, {statistics.mean(seconds):.0f} s)"
+
+
+TERMS = (
+    "behaviour cloning", "KL", "KL + cross-entropy", "KL + relation", "KL + role", "KL + advantages", "KL + thresholds",
+    "all",
+)  # fmt: skip
+WAYS = (
+    "KL", "KL, without DAgger", "KL, from scratch", "KL, from scratch, without DAgger", "KL, early stopping",
+    "KL + polish", "KL, as long as with polish", "MAPPO alone",
+)  # fmt: skip
+HEADLINE = ("one recovery of 60 s",)
+
+TABLES: dict[str, Callable[[], str]] = {
+    "headline": headline,
+    "gate": gate,
+    "distill-terms": lambda: distill(TERMS, "validation"),
+    "distill-ways": lambda: distill(WAYS, "validation"),
+    "distill-headline": lambda: distill(HEADLINE, "final"),
+}
 
 
 def filled(text: str) -> str:

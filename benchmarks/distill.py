@@ -21,7 +21,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from filelock import FileLock
 
@@ -275,18 +274,6 @@ def main() -> None:
             write_rows([*read_rows(), row])
             print(json.dumps(row), flush=True)
     write_tables()
-
-
-def interval(values: list[float]) -> tuple[float, float, float]:
-    """Mean and 95 % interval of a few runs, by Student's t."""
-    count = len(values)
-    mean = float(np.mean(values))
-    if count < 2:
-        return mean, float("nan"), float("nan")
-    # 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom.
-    quantile = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)[min(count, 10) - 2]
-    half = quantile * float(np.std(values, ddof=1)) / count**0.5
-    return mean, mean - half, mean + half
 
 
 if __name__ == "__main__":

@@ -45,7 +45,8 @@ def distill(variants: Sequence[str], kind: str) -> str:
     for variant in variants:
         cells = []
         for column in columns:
-            own = [row for row in rows if (row["variant"], row["env"], row["student"], row["bits"]) == (variant, *column)]
+            key = (variant, *column)
+            own = [row for row in rows if (row["variant"], row["env"], row["student"], row["bits"]) == key]
             cells.append(_spread([row["retention"] for row in own], [row["seconds"] for row in own]))
         if any(cells):
             lines.append((variant, *cells))

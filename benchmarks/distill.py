@@ -39,6 +39,7 @@ from kdnas.students.family import load_family
 from kdnas.students.student import Student, Team
 from kdnas.study.setup import Setup, open_study, read_study
 from kdnas.study.tasks import record_demonstrations
+from kdnas.teachers import Teacher, train_mappo
 
 RESULTS = ROOT / "benchmarks/results/distill.json"
 CACHE = ROOT / "runs/distill"
@@ -71,6 +72,12 @@ class Job:
     def key(self) -> tuple[Any, ...]:
         return (self.env, self.student, self.bits, self.variant, self.seed, self.seeds)
 
+
+AS_LONG = 20_000
+"""Recovery steps that take as long as the study's own and 20 rounds of polish."""
+
+ALONE_S = 40.0
+"""What ancestor and recovery take together on one core."""
 
 OFFLINE = {"on_policy_rounds": 0}
 
@@ -108,6 +115,12 @@ def blocks() -> dict[str, list[Job]]:
                 replace(one, variant="KL, from scratch, without DAgger", inherited=False, recipe=OFFLINE),
                 replace(one, variant="KL, without DAgger", recipe=OFFLINE),
             ]
+            found["ways"] += [
+                replace(one, variant="KL, early stopping", recipe={"adaptive": {"patience": 4}}),
+                replace(one, variant="KL + polish", recipe={"polish": {"rounds": 20}}),
+                replace(one, variant="KL, as long as with polish", recipe={"recovery_steps": AS_LONG}),
+                replace(one, variant="MAPPO alone"),
+            ]
             found["bits"] += [replace(one, variant="KL", bits=bits) for bits in ("w8a8i8", "w4a8i8")]
         found["bits"] += [
             Job(env="simple_spread", student="24x24", bits=bits, variant="one recovery of 60 s", seed=seed,
@@ -129,6 +142,8 @@ class Bench:
 
     def run(self, job: Job) -> dict[str, Any]:
         """Train what a job asks for, and score it."""
+        if job.variant == "MAPPO alone":
+            return self._alone(job)
         table = self.setup.config.distill
         recipe = DistillTable(**_merged(table.model_dump(), job.recipe))
         students, seconds = {}, 0.0
@@ -141,9 +156,30 @@ class Bench:
             * len(self.setup.spec.groups[group])
             for group, each in team.items()
         )
-        retention = self._retention(Team(self.setup.spec, team), job.seeds)
+        return self._row(job, Team(self.setup.spec, team), macs, seconds)
+
+    def _alone(self, job: Job) -> dict[str, Any]:
+        """A team of the student's size that learns from the reward alone, as long as ancestor and recovery take."""
+        setup, hidden = self.setup, tuple(map(int, job.student.split("x")))
+        train = setup.config.teacher.train
+        assert train is not None
+        table = train.model_copy(update={"hidden": hidden, "cycles": 1, "seed": job.seed, "steps_per_cycle": 1})
+        max_steps, started = setup.config.env.max_steps, time.perf_counter()
+        first: list[int] = []
+        train_mappo(setup.env, table, max_steps, lambda progress: first.append(progress.env_steps))
+        steps_per_s = first[-1] / (time.perf_counter() - started)
+        table = table.model_copy(update={"steps_per_cycle": int(ALONE_S * steps_per_s)})
+        started = time.perf_counter()
+        networks = train_mappo(setup.env, table, max_steps, lambda _: None)
+        seconds = time.perf_counter() - started
+        teacher = Teacher(setup.spec, networks.actors)
+        macs = sum(count_macs(teacher.actors[g], teacher.probe(g)) * len(a) for g, a in setup.spec.groups.items())
+        return self._row(job, teacher, macs, seconds)
+
+    def _row(self, job: Job, policy: TeamPolicy, macs: int, seconds: float) -> dict[str, Any]:
         row = {name: getattr(job, name) for name in ("env", "student", "bits", "variant", "seed", "seeds")}
         episodes = FINAL_EPISODES if job.seeds == "final" else VALIDATION_EPISODES
+        retention = self._retention(policy, job.seeds)
         return row | {"macs": macs, "episodes": episodes, "retention": retention, "seconds": round(seconds, 2)}
 
     def _train(self, name: str, job: Job, recipe: DistillTable) -> tuple[Student, float]:

@@ -11,6 +11,7 @@ from kdnas.envs.spec import AgentSpec
 from kdnas.errors import ConfigError, EnvError
 from kdnas.policies.actions import ActionSpace, Box, Discrete, MultiDiscrete
 from kdnas.policies.arrays import Actions, Bools, Floats
+from kdnas.policies.masks import allows_all_factors
 
 
 class _Shown(NamedTuple):
@@ -132,7 +133,7 @@ class Copies:
         if np.size(legal) != mask.size:
             raise EnvError(f"{where} sends an action mask of {np.size(legal)} entries for {mask.size} actions")
         mask[:] = np.reshape(legal, -1).astype(np.bool_)
-        if not mask.any():
+        if not allows_all_factors(self.agents[agent].actions, mask):
             raise EnvError(f"{where} sends an action mask without a legal action; an agent that is done must leave")
 
     def _state_of(self, copy: int, seen: Mapping[str, Floats]) -> Floats:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from kdnas.envs.batched import BatchedEnv, BatchedStep
 from kdnas.envs.copies import Copies
 from kdnas.envs.spec import AgentSpec
-from kdnas.policies.actions import Discrete
+from kdnas.policies.actions import Box
 from kdnas.policies.arrays import Actions
+from kdnas.policies.masks import allows_all_factors
 from kdnas.policies.team_policy import draw_uniformly
 from kdnas.testing.contract import contract, no_global_draws
 
@@ -65,7 +66,9 @@ def _check_spaces(first: BatchedEnv, second: BatchedEnv) -> None:
     for agent, spaces in first.agents.items():
         assert isinstance(spaces, AgentSpec), f"agent {agent!r} has {type(spaces).__name__} and not AgentSpec"
         assert spaces.observation_size > 0, f"agent {agent!r} observes nothing"
-        one = isinstance(spaces.actions, Discrete) and spaces.actions.count < 2
+        continuous = isinstance(spaces.actions, Box)
+        assert not (continuous and spaces.masked), f"agent {agent!r} is masked, but continuous actions have no mask"
+        one = not isinstance(spaces.actions, Box) and max(spaces.actions.counts) < 2
         assert not one, f"agent {agent!r} has one action and so nothing to decide"
     ours, theirs = [(list(env.agents.items()), env.state_size) for env in (first, second)]
     assert ours == theirs, f"made twice with the same arguments, it has {ours} and then {theirs}"
@@ -117,7 +120,8 @@ def _check_step(env: BatchedEnv, shown: BatchedStep, before: BatchedStep | None,
             mask = shown.masks[agent]
             _check_array(f"the mask of {agent!r} {when}", mask, np.bool_, spaces.actions.outputs)
             assert mask[~alive].all(), f"{when}, {agent!r} has left, but its mask forbids actions"
-            assert mask.any(1).all(), f"{when}, the mask of {agent!r} allows nothing; an agent that is done must leave"
+            allowed = allows_all_factors(spaces.actions, mask).all()
+            assert allowed, f"{when}, the mask of {agent!r} allows nothing; an agent that is done must leave"
 
 
 def _check_array(what: str, array: Any, kind: type[np.generic], *features: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from kdnas.envs.spec import EnvSpec
-from kdnas.policies.actions import Discrete
+from kdnas.policies.actions import Box
 from kdnas.policies.scene import Scene
 from kdnas.profiling.flops import count_macs
 from kdnas.teachers.teacher import Teacher
@@ -64,16 +64,19 @@ def _check_group(teacher: Teacher, again: Teacher, group: str) -> None:
 
 
 def _check_masks(teacher: Teacher) -> None:
-    """Every action of one choice is chosen where it alone is legal."""
+    """Every choice is made where it alone is legal, in each factor."""
     for group, agents in teacher.spec.groups.items():
         actions = teacher.spec.group_spec(group).actions
-        if not isinstance(actions, Discrete):
+        if isinstance(actions, Box):
             continue
-        for only in range(actions.count):
-            mask = np.zeros((COPIES, len(agents), actions.count), np.bool_)
-            mask[..., only] = True
+        starts = np.cumsum((0, *actions.counts[:-1]))
+        for choice in range(max(actions.counts)):
+            only = np.minimum(choice, np.array(actions.counts) - 1)
+            mask = np.zeros((COPIES, len(agents), actions.outputs), np.bool_)
+            mask[..., starts + only] = True
             chosen = teacher.act(replace(_scene(teacher.spec, slice(None)), masks={group: mask}))[group]
-            assert (chosen == only).all(), f"group {group!r}: it chooses an action that the mask forbids"
+            same = (chosen.reshape(COPIES, len(agents), -1) == only).all()
+            assert same, f"group {group!r}: it chooses an action that the mask forbids"
 
 
 def _scene(spec: EnvSpec, copies: slice) -> Scene:

@@ -3,7 +3,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 from gymnasium import spaces
-from toys import Acts, Continuous, Counting, Paired, Shrinking, Strangled, assert_same, play_random
+from toys import Acts, Continuous, Counting, HalfStrangled, Paired, Shrinking, Strangled, assert_same, play_random
 
 from kdnas.envs import AgentSpec, BatchedEnv, BatchedStep, Copies
 from kdnas.errors import EnvError
@@ -189,13 +189,15 @@ def test_environments_in_turns_are_refused_with_the_way_out() -> None:
         (lambda: Counting(raises_at=1), r"failed in step\(\): ValueError: out of fuel \(.*toys\.py, line \d+\)$"),
         (Shrinking, r"agent 'early' shows 2 features; after reset\(seed=0\) it showed 3"),
         (Strangled, "agent 'early' sends an action mask without a legal action"),
+        (lambda: HalfStrangled(masks="info"), "agent 'early' sends an action mask without a legal action"),
     ],
 )
 def test_what_goes_wrong_in_a_step_is_one_sentence(make: object, sentence: str) -> None:
     env = Copies("toy", make)
     env.reset([0])
+    one = np.ones((1, *env.agents["early"].actions.shape), np.int64)
     with pytest.raises(EnvError, match=f"^environment 'toy'.*{sentence}") as caught:
-        env.step(both([1], [1]))
+        env.step({"early": one, "late": one})
     assert "\n" not in str(caught.value)
 
 

@@ -199,6 +199,13 @@ class Strangled(Counting):
         return seen, {agent: {"action_mask": np.full(3, self._step < 1)} for agent in agents}
 
 
+class HalfStrangled(Paired):
+    """Its masks allow nothing of the second factor from step 1 on."""
+
+    def _mask(self) -> np.ndarray:
+        return np.array([1, 1, 1, *[self._step < 1] * 2], np.int8)
+
+
 def take_size(size: int) -> Counting:
     return Counting()
 

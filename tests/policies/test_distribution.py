@@ -91,6 +91,15 @@ def test_choices_are_squashed_to_the_bounds():
     torch.testing.assert_close(greedy(space, torch.tensor([half, -half, 9.0, 9.0])), torch.tensor([1.0, 2.5]))
 
 
+@pytest.mark.parametrize(("low", "high"), [(-0.1, 0.3), (0.7, 1e6), (-3e-5, 1.0), (1000.0, 1000.001)])
+def test_squashed_actions_never_leave_the_bounds(low, high):
+    """Also where the sum would round to a number beyond: an environment may refuse it."""
+    bounds = torch.tensor([low, high]).tolist()  # as float32
+    space = Box((bounds[0],), (bounds[1],), squashed=True)
+    taken = to_actions(space, torch.linspace(-40, 40, 4001)[:, None])
+    assert bounds[0] <= taken.min() < taken.max() <= bounds[1]
+
+
 def test_samples_have_the_distributions_frequencies():
     counts = sample(THREE, LOGITS.expand(20_000, 3), generator()).bincount(minlength=3) / 20_000
     # Standard deviation of a frequency p: sqrt(p (1 - p) / 20,000) <= 0.0034; four of them are 0.014.

@@ -1,9 +1,11 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from kdnas.policies import ILLEGAL, Discrete, MultiDiscrete, entropy, greedy, log_prob, mask_logits
+from kdnas.policies.masks import allows_all_factors
 
 # Weights 1 : 2 : 5, so probabilities 1/8, 2/8 and 5/8.
 LOGITS = torch.tensor([0.0, math.log(2), math.log(5)])
@@ -49,6 +51,14 @@ def test_each_factor_is_masked_by_its_own_part():
     assert log_prob(space, masked, torch.tensor([0, 2])).exp() == 0
     # 1/3 ln 3 + 2/3 ln 3/2 = 0.36620 + 0.27031; of the first factor none.
     assert entropy(space, masked).item() == pytest.approx(0.63651, abs=1e-5)
+
+
+def test_every_factor_needs_a_legal_choice():
+    space = MultiDiscrete((2, 3))
+    masks = np.array([[1, 0, 0, 0, 1], [0, 0, 1, 1, 1], [1, 1, 0, 0, 0], [0, 0, 0, 0, 0]], np.bool_)
+    assert allows_all_factors(space, masks).tolist() == [True, False, False, False]
+    assert allows_all_factors(Discrete(5), masks).tolist() == [True, True, True, False]
+    assert allows_all_factors(space, masks[0])
 
 
 def test_gradients_do_not_pass_through_illegal_actions():

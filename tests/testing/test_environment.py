@@ -3,21 +3,21 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Space
 from pettingzoo import ParallelEnv
 
 import kdnas
 from kdnas import plugins
 from kdnas.envs import BatchedStep
-from kdnas.policies.actions import Discrete
 from kdnas.testing import check_environment
 
-SPACES = kdnas.AgentSpec(observation_size=3, actions=Discrete(2))
+SPACES = kdnas.AgentSpec(observation_size=3, actions=kdnas.Discrete(2))
 
 
 @pytest.mark.parametrize("name", sorted(plugins.installed("kdnas.environments")))
@@ -37,7 +37,7 @@ class Pair(ParallelEnv):
     def observation_space(self, agent: str) -> Box:
         return Box(-np.inf, np.inf, (3,))
 
-    def action_space(self, agent: str) -> Discrete:
+    def action_space(self, agent: str) -> Space:
         return Discrete(2)
 
     def reset(self, seed: int | None = None, options: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -50,7 +50,7 @@ class Pair(ParallelEnv):
 
     def step(self, actions: Mapping[str, int]) -> Any:
         self.now += 1
-        self.total += sum(actions.values())
+        self.total += float(sum(np.sum(action) for action in actions.values()))
         done = {"a": self.now >= 3, "b": self.now >= 5}
         told = (
             self.seen(),
@@ -69,8 +69,10 @@ class Pair(ParallelEnv):
         return {agent: np.array([self.luck, self.now, self.total]) for agent in self.agents}
 
     def infos(self) -> dict[str, Any]:
-        mask = {"action_mask": np.array([True, self.now % 2 == 0])} if self.masked else {}
-        return {agent: dict(mask) for agent in self.agents}
+        return {agent: {"action_mask": self.mask()} if self.masked else {} for agent in self.agents}
+
+    def mask(self) -> np.ndarray:
+        return np.array([True, self.now % 2 == 0])
 
 
 class Unseeded(Pair):
@@ -132,15 +134,45 @@ class Raises(Pair):
         raise RuntimeError("out of fuel")
 
 
-def make_continuous() -> Pair:
-    env = Pair()
-    env.action_space = lambda agent: Box(-1, 1, (2,))
-    return env
+class Continuous(Pair):
+    def action_space(self, agent: str) -> Space:
+        return Box(np.array([-1, 0], np.float32), np.array([1, np.inf], np.float32))
+
+
+class Factored(Pair):
+    def action_space(self, agent: str) -> Space:
+        return MultiDiscrete([2, 3])
+
+    def mask(self) -> np.ndarray:
+        return np.array([True, self.now % 2 == 0, self.now % 2 == 1, True, True])
+
+
+class Binary(Pair):
+    def action_space(self, agent: str) -> Space:
+        return MultiBinary(2)
+
+
+class Strict(Continuous):
+
+    def step(self, actions: Mapping[str, Any]) -> Any:
+        for agent, action in actions.items():
+            if not self.action_space(agent).contains(action):
+                raise ValueError("out of bounds")
+        return super().step(actions)
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_a_good_environment(masked):
-    check_environment(Pair, {"masked": masked})
+@pytest.mark.parametrize("make", [Pair, Factored])
+def test_a_good_environment(make, masked):
+    check_environment(make, {"masked": masked})
+
+
+def test_a_good_environment_with_continuous_actions():
+    check_environment(Continuous)
+
+
+def test_actions_of_a_check_are_within_their_bounds():
+    check_environment(Strict)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +187,8 @@ def test_a_good_environment(masked):
         (NotANumber, "the state after the reset holds NaN or infinity"),
         (Rich, "the reward of 'a' after step 1 holds NaN or infinity"),
         (Raises, "failed in step(): RuntimeError: out of fuel"),
-        (make_continuous, "has Box actions"),
+        (Binary, "agent 'a' has the actions MultiBinary(2); kdnas distills Discrete and MultiDiscrete ones"),
+        (partial(Continuous, masked=True), "agent 'a' sends an action mask for continuous actions"),
         (lambda: None, "has no 'possible_agents'"),
     ],
 )
@@ -293,3 +326,36 @@ def test_an_environment_that_changes_when_it_is_made_again(said_by):
             self.state_size = next(sizes)
 
     assert "made twice with the same arguments" in said_by(check_environment, Grows)
+
+
+@pytest.mark.parametrize(
+    ("spaces", "said"),
+    [
+        ({"actions": kdnas.Discrete(1)}, "agent 'b' has one action and so nothing to decide"),
+        ({"actions": kdnas.MultiDiscrete((1, 1))}, "agent 'b' has one action and so nothing to decide"),
+        (
+            {"actions": kdnas.Box((0.0,), (1.0,)), "masked": True},
+            "agent 'b' is masked, but continuous actions have no mask",
+        ),
+    ],
+)
+def test_spaces_of_which_nothing_can_be_learned(said_by, spaces, said):
+    class Spaced(Walk):
+        def __init__(self) -> None:
+            super().__init__()
+            self.agents["b"] = replace(self.agents["b"], **spaces)
+
+    assert said in said_by(check_environment, Spaced)
+
+
+def test_a_mask_that_leaves_a_factor_without_a_choice(said_by):
+    class Halved(Walk):
+        def __init__(self) -> None:
+            super().__init__()
+            self.agents["a"] = replace(self.agents["a"], actions=kdnas.MultiDiscrete((2, 2)))
+
+        def show(self, rewards: Any) -> BatchedStep:
+            mask = np.array([[True, True, False, False]] * len(rewards))
+            return replace(super().show(rewards), masks={"a": mask})
+
+    assert "after the reset, the mask of 'a' allows nothing" in said_by(check_environment, Halved)

@@ -29,7 +29,7 @@ class Sheet:
         layers = plugins.load("kdnas.students", family).layers(spec, spaces)
         return self.time(sum(layer.rows * layer.columns for layer in layers))
 
-    def module_latency(self, network: nn.Module, observation_size: int) -> Latency:
+    def module_latency(self, network: nn.Module, probe: tuple[torch.Tensor, ...]) -> Latency:
         return self.time(sum(parameter.numel() for parameter in network.parameters()))
 
     def reference_s(self) -> float:
@@ -82,11 +82,11 @@ class Nameless(Sheet):
 
 
 class Rounding(Sheet):
-    def module_latency(self, network: nn.Module, observation_size: int) -> Latency:
+    def module_latency(self, network: nn.Module, probe: tuple[torch.Tensor, ...]) -> Latency:
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.round_()
-        return super().module_latency(network, observation_size)
+        return super().module_latency(network, probe)
 
 
 class FloatsOnly(Sheet):

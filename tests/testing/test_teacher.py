@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ import kdnas
 from kdnas import plugins
 from kdnas.config import find_study
 from kdnas.policies.actions import Discrete
+from kdnas.policies.scene import Scene
 from kdnas.study.setup import open_study, read_study
 from kdnas.testing import check_teacher
 
@@ -73,16 +75,88 @@ class Recurrent(Counts):
 class Deaf(kdnas.Teacher):
     """Acts without looking at masks."""
 
-    def act(self, observations: Any, masks: Any, state: Any) -> Any:
-        return super().act(observations, dict.fromkeys(observations), state)
+    def act(self, scene: Scene) -> Any:
+        return super().act(replace(scene, masks=dict.fromkeys(scene.masks)))
 
 
-def teacher_of(make_network: Any) -> Any:
-    return lambda spec: kdnas.Teacher(spec, actors={"all": make_network()})
+class HalfDeaf(kdnas.Teacher):
+    """Looks at the first three entries of a mask only."""
+
+    def act(self, scene: Scene) -> Any:
+        masks = {group: mask | (np.arange(mask.shape[-1]) > 2) for group, mask in scene.masks.items()}
+        return super().act(replace(scene, masks=masks))
+
+
+class Memory(Counts):
+    """Written with what can be counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keep = nn.utils.skip_init(nn.Linear, 2, 2)
+        nn.init.constant_(self.keep.weight, 0.5)
+        nn.init.zeros_(self.keep.bias)
+
+    def forward(self, rows: torch.Tensor, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        following = (nn.Linear.forward(self, rows) + self.keep(hidden)).tanh()
+        return following, following
+
+
+class Hoarding(Memory):
+    """Its memory is its own, and never forgotten."""
+
+    def forward(self, rows: torch.Tensor, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.sum = getattr(self, "sum", 0.0) + float(rows.sum())
+        return super().forward(rows, hidden + self.sum)
+
+
+def teacher_of(make_network: Any, **reading: Any) -> Any:
+    return lambda spec: kdnas.Teacher(spec, {"all": make_network()}, reading={"all": kdnas.Reading(**reading)})
+
+
+def sized(inputs: int, outputs: int) -> Any:
+    def make() -> nn.Linear:
+        layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
+        with torch.no_grad():
+            layer.weight.copy_(torch.sin(torch.arange(inputs * outputs)).reshape(outputs, inputs))
+            layer.bias.zero_()
+        return layer
+
+    return make
+
+
+def spec_of(actions: Any) -> kdnas.EnvSpec:
+    return replace(SPEC, agents=dict.fromkeys("ab", replace(SPACES, actions=actions)))
 
 
 def test_a_good_teacher():
     check_teacher(teacher_of(linear), SPEC)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        teacher_of(sized(3 + 6, 2), state=True),
+        teacher_of(Memory, hidden_size=2),
+        teacher_of(linear, q_temperature=0.5),
+    ],
+)
+def test_good_teachers_that_are_read_otherwise(make):
+    check_teacher(make, SPEC)
+
+
+@pytest.mark.parametrize(
+    ("actions", "outputs"),
+    [(kdnas.MultiDiscrete((2, 3)), 5), (kdnas.Box((-1.0,), (1.0,)), 2), (kdnas.Box((-1.0,), (1.0,), True), 2)],
+)
+def test_good_teachers_of_other_actions(actions, outputs):
+    check_teacher(teacher_of(sized(3, outputs)), spec_of(actions))
+
+
+def test_a_mask_is_heeded_in_every_factor(said_by):
+    make, spec = sized(3, 5), spec_of(kdnas.MultiDiscrete((2, 3)))
+    assert "group 'all': it chooses an action that the mask forbids" in said_by(
+        check_teacher, lambda spec: HalfDeaf(spec, {"all": make()}), spec
+    )
 
 
 @pytest.mark.parametrize(
@@ -98,6 +172,8 @@ def test_a_good_teacher():
         (teacher_of(Dice), "group 'all': asked twice, it answers differently"),
         (teacher_of(Counts), "group 'all': answering changes its weights or buffers"),
         (teacher_of(Recurrent), "cannot be counted"),
+        (teacher_of(Hoarding, hidden_size=2), "group 'all': asked twice, it answers differently"),
+        (teacher_of(linear, hidden_size=2), "refuses observations of 3 features"),
         (lambda spec: Deaf(spec, {"all": linear()}), "group 'all': it chooses an action that the mask forbids"),
     ],
 )

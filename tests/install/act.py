@@ -9,7 +9,9 @@ Run by `.ci/run` in such an environment, not by pytest. Agents and the sizes of 
 import json
 import sys
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,18 +34,32 @@ def main(folder: Path) -> None:
     actions = student.act(single)
     check(set(actions) == set(spaces), f"acts for {sorted(actions)} and not for {sorted(spaces)}")
     for agent, action in actions.items():
-        check(type(action) is int and 0 <= action < spaces[agent]["action_count"], f"{agent} answers {action!r}")
+        check(allowed(action, spaces[agent]["actions"]), f"{agent} answers {action!r}")
 
+    student.reset()  # students may remember
     batches = {agent: np.stack([single[agent]] * 3) for agent in spaces}
     for agent, chosen in student.act(batches).items():
-        check(chosen.tolist() == [actions[agent]] * 3, f"{agent} answers {chosen} in a batch, else {actions[agent]}")
+        alike = chosen.shape == (3, *np.shape(actions[agent])) and np.allclose(chosen, actions[agent], atol=1e-5)
+        check(alike, f"{agent} answers {chosen} in a batch, else {actions[agent]}")
 
     for agent, size in spaces.items():
-        for action in range(size["action_count"]):
-            mask = np.arange(size["action_count"]) == action
-            chosen = student.act({agent: single[agent]}, masks={agent: mask})[agent]
-            check(chosen == action, f"{agent} answers {chosen} where only {action} is legal")
+        counts = size["actions"]["counts"]  # none of continuous actions, which have no mask
+        for only in product(*map(range, counts)) if counts else ():
+            mask = np.concatenate([np.arange(count) == one for count, one in zip(counts, only, strict=True)])
+            student.reset()
+            chosen = np.reshape(student.act({agent: single[agent]}, masks={agent: mask})[agent], -1)
+            check(chosen.tolist() == list(only), f"{agent} answers {chosen} where only {only} is legal")
     print(f"{folder}: {len(spaces)} agents acted: {actions}")
+
+
+def allowed(action: Any, space: dict[str, Any]) -> bool:
+    """Whether an action is one of those that the card names."""
+    if space["kind"] == "discrete":
+        return type(action) is int and 0 <= action < space["counts"][0]
+    if space["kind"] == "multi-discrete":
+        return action.shape == (len(space["counts"]),) and all((action >= 0) & (action < space["counts"]))
+    low, high = (np.array(space[bound], np.float32) for bound in ("low", "high"))  # None, no bound, becomes NaN
+    return action.shape == low.shape and not ((action < low) | (action > high)).any()
 
 
 def check(holds: bool, otherwise: str) -> None:

@@ -32,7 +32,7 @@ def test_rows_are_spread_over_all_that_was_recorded(
     echo: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     demonstrations = record_demonstrations(echo, tmp_path)
-    every = demonstrations.rows("left").observations
+    every = demonstrations.episodes(["left"]).groups["left"].rows.views
     assert len(recorded_rows(echo, demonstrations)["left"]) == 320  # fewer than asked for: all
     monkeypatch.setattr(room, "CHECKED_ROWS", 3)
     np.testing.assert_array_equal(recorded_rows(echo, demonstrations)["left"], every[[0, 159, 319]])

@@ -1,8 +1,9 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-import torch
+from scenes import scene_of
 
 from kdnas.errors import BudgetError, ConfigError, EnvError, KdnasError, PluginError, TeacherError
 from kdnas.profiling import OnnxTarget
@@ -19,8 +20,12 @@ def test_a_study_comes_to_life(write_study: WriteStudy) -> None:
     assert [item.text for item in setup.budget.constraints] == ["flops<1000"]
     assert isinstance(setup.make_target(), OnnxTarget)
     assert setup.make_real_env().spec == setup.spec
-    seen = torch.eye(3)
-    assert setup.teacher.logits("left", seen).argmax(1).tolist() == [0, 1, 2]
+    seen = np.eye(3)[:, None]
+    actions = setup.teacher.act(scene_of({"left": seen, "right": seen[::-1]}))
+    assert {group: rows.tolist() for group, rows in actions.items()} == {
+        "left": [[0], [1], [2]],
+        "right": [[2], [1], [0]],
+    }
 
 
 def test_kinds_have_pools_of_their_own(write_study: WriteStudy) -> None:

@@ -29,7 +29,7 @@ def test_demonstrations_are_recorded_once(setup: Setup, tmp_path: Path) -> None:
     stamp = first.folder.stat().st_mtime_ns
     assert record_demonstrations(setup, tmp_path).folder.stat().st_mtime_ns == stamp
     # 64 episodes of 5 steps.
-    assert len(first.rows("left").observations) == 320
+    assert len(first.episodes(["left"]).groups["left"].rows.views) == 320
 
 
 def test_demonstrations_of_another_seed_are_others(write_study: WriteStudy, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from kdnas.envs.spec import AgentSpec
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students import LayerShape, Mlp, QuantMlp, load_family
-from kdnas.students.mlp import FAMILY, snap
+from kdnas.students.fake_quant import snap
+from kdnas.students.mlp import FAMILY
 
 from .conftest import MakeStudent, rows
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kdnas.compress.prune import prune
-from kdnas.compress.quantize import CALIBRATION_BATCHES, quantize
+from kdnas.compress.quantize import CALIBRATION_BATCHES, quantize, training_twin
 from kdnas.distill.losses import kl_with_temperature
 from kdnas.distill.memory import RowMemory
 from kdnas.distill.trainer import Classroom, train
@@ -59,8 +59,9 @@ def make_student(
         batches = [memory.batch(recipe.batch)[0] for _ in range(CALIBRATION_BATCHES)]
         student = quantize(parent, spec, family, batches)
         steps, learning_rate = recipe.qat_steps, recipe.qat_learning_rate
-    train(student, room, memory, steps=steps, learning_rate=learning_rate, seed=seed + 1)
-    return student
+    pupil = training_twin(student, family)
+    train(pupil, room, memory, steps=steps, learning_rate=learning_rate, seed=seed + 1)
+    return student.eval()
 
 
 def fit_normalisation(rows: Rows) -> Normalisation:

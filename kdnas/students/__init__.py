@@ -2,12 +2,14 @@
 
 from kdnas.students.bundle import StudentCard, StudentTeam, load_student, read_student_card
 from kdnas.students.card import render_card
-from kdnas.students.family import Family, LayerShape, load_family
+from kdnas.students.fake_quant import FakeQuantMlp
+from kdnas.students.family import Family, LayerShape, TwinMaker, load_family
 from kdnas.students.mlp import Mlp, MlpFamily, QuantMlp
 from kdnas.students.student import Normalisation, Student, Team
 from kdnas.students.weights import rebuild_student
 
 __all__ = [
+    "FakeQuantMlp",
     "Family",
     "LayerShape",
     "Mlp",
@@ -18,6 +20,7 @@ __all__ = [
     "StudentCard",
     "StudentTeam",
     "Team",
+    "TwinMaker",
     "load_family",
     "load_student",
     "read_student_card",

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kdnas.errors import StudentError
+
 if TYPE_CHECKING:
     from kdnas.students.mlp import QuantMlp
 
@@ -22,7 +24,10 @@ class FakeQuantMlp(nn.Module):
     and the order of all operations are brevitas'. Gradients are those of learned step sizes (Esser et al. 2020,
     arXiv 1902.08153), of weights, inputs and activations alike; roundings of biases pass them through.
 
-    Brevitas' own modules spend nine tenths of a training step between their operations.
+    Brevitas' own modules spend most of a training step between their operations.
+
+    Raises:
+        StudentError: activation ranges of the network are not known yet.
     """
 
     def __init__(self, quantized: "QuantMlp") -> None:
@@ -30,9 +35,13 @@ class FakeQuantMlp(nn.Module):
         bits = quantized.bits
         self.linears = quantized.linears
         inputs: list[Any] = [quantized.quantize_input, *quantized.relus]
-        self.input_ranges = nn.ParameterList(
-            module.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl.value for module in inputs
-        )
+        scalings = [module.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl for module in inputs]
+        if any(scaling.counter <= scaling.collect_stats_steps for scaling in scalings):
+            raise StudentError(
+                "a quantized network without activation ranges has no twin; show it batches of observations in "
+                "training mode first"
+            )
+        self.input_ranges = nn.ParameterList(scaling.value for scaling in scalings)
         """Of what each layer reads, (): log2 of the scale times the magnitude of the integer farthest from 0."""
         self.weight_ranges = nn.ParameterList(
             linear.weight_quant.tensor_quant.scaling_impl.value for linear in quantized.linears

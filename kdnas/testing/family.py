@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kdnas import plugins
 from kdnas.compress.prune import prune
-from kdnas.compress.quantize import quantize
+from kdnas.compress.quantize import quantize, training_twin
 from kdnas.envs.spec import AgentSpec
 from kdnas.profiling.flops import count_macs
 from kdnas.profiling.memory import bops, memory_bytes
@@ -122,6 +122,7 @@ def _check_lineage(family: Family, dense: StudentSpec, pruned: StudentSpec) -> N
     addresses = [{tensor.data_ptr() for tensor in each.network.parameters()} for each in (small, integer)]
     assert not addresses[0] & addresses[1], f"{pruned}: the quantized network shares memory with the float one"
     _check_close(small, integer)
+    _check_twin(family, integer)
     for student in (ancestor, small, integer):
         _check_learns(student)
         _check_round_trip(student)
@@ -136,6 +137,23 @@ def _check_close(floating: Student, integer: Student) -> None:
     assert error < CLOSE, (
         f"{integer.spec}: its logits are off by {error:.2g} of their deviation; quantize() must keep the float weights"
     )
+
+
+def _check_twin(family: Family, integer: Student) -> None:
+    """What is trained in a quantized student's place is that student: its parameters, and its answers."""
+    twin = training_twin(integer, family)
+    own = {id(parameter) for parameter in integer.network.parameters()}
+    strange = [name for name, parameter in twin.network.named_parameters() if id(parameter) not in own]
+    assert not strange, f"{integer.spec}: training_twin() has {strange[0]}, which is no parameter of the network"
+    _check_learns(twin)
+    optimizer = torch.optim.Adam(twin.parameters(), lr=0.01)
+    for _ in range(10):
+        optimizer.zero_grad()
+        twin.train()(_observations()).square().mean().backward()
+        optimizer.step()
+    with torch.no_grad():
+        same = torch.equal(twin.eval()(_observations()), integer.eval()(_observations()))
+    assert same, f"{integer.spec}: in evaluation mode training_twin() answers differently from the network"
 
 
 def _check_learns(student: Student) -> None:

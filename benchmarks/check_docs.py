@@ -34,7 +34,14 @@ def gate() -> str:
     return Table(header=("candidates a second, median", "lowest", "highest"), rows=(row,)).markdown()
 
 
-TABLES: dict[str, Callable[[], str]] = {"headline": headline, "gate": gate}
+def qat_step() -> str:
+    """What a quantization-aware step costs."""
+    steps = json.loads((ROOT / "benchmarks/results/qat_step.json").read_text(encoding="utf-8"))["steps"]
+    rows = tuple((step["shape"], *(f"{step['ratios'][way]:.1f}" for way in ("twin", "brevitas"))) for step in steps)
+    return Table(header=("network", "as trained here", "brevitas' own modules"), rows=rows).markdown()
+
+
+TABLES: dict[str, Callable[[], str]] = {"headline": headline, "gate": gate, "qat_step": qat_step}
 
 
 def filled(text: str) -> str:

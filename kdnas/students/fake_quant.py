@@ -43,8 +43,9 @@ class FakeQuantMlp(nn.Module):
             )
         self.input_ranges = nn.ParameterList(scaling.value for scaling in scalings)
         """Of what each layer reads, (): log2 of the scale times the magnitude of the integer farthest from 0."""
+        linears: list[Any] = list(quantized.linears)
         self.weight_ranges = nn.ParameterList(
-            linear.weight_quant.tensor_quant.scaling_impl.value for linear in quantized.linears
+            linear.weight_quant.tensor_quant.scaling_impl.value for linear in linears
         )
         """Of the rows of each matrix, (rows, 1), in the same unit."""
         signed, unsigned = 2 ** (bits.input - 1), 2**bits.activation - 1
@@ -65,7 +66,7 @@ class FakeQuantMlp(nn.Module):
             values = quantize(values, input_scale, low, high)
             weight = quantize(linear.weight, weight_scale, -self.weight_limit, self.weight_limit)
             scales = (weight_scale * input_scale).detach().view(-1)
-            bias = _RoundBias.apply(linear.bias, scales)
+            bias = _RoundBias.apply(linear.bias, scales)  # type: ignore[no-untyped-call]
             values = functional.linear(values, weight, bias)
         return values if self.training else snap(values, scales)
 
@@ -104,7 +105,7 @@ class _Quantize(torch.autograd.Function):
         return integers * scale
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         ratio, integers, scale = ctx.saved_tensors
         inside = ratio.clamp(ctx.low, ctx.high).eq_(ratio)
         of_values = gradient * inside if ctx.needs_input_grad[0] else None
@@ -118,5 +119,5 @@ class _RoundBias(torch.autograd.Function):
         return (bias / scale).round_().clamp_(-_INT32, _INT32 - 1).mul_(scale)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None

@@ -11,10 +11,13 @@ from kdnas.distill.pool import Pool, student_among_teachers
 from kdnas.envs.team_env import TeamEnv
 from kdnas.errors import StudentError
 from kdnas.evaluation.seeds import SeedSets
+from kdnas.students.family import Settling
 from kdnas.students.student import Student
 from kdnas.teachers.demonstrations import join_rows, record
 from kdnas.teachers.teacher import Teacher
 
+SETTLE_EVERY = 50
+"""Steps between two calls of a `Settling` network's `settle`."""
 CHECK_EVERY = 200
 """Steps between two looks at whether the loss is still finite."""
 
@@ -44,7 +47,7 @@ def train(
 
     The learning rate falls to 0 by a cosine; gradients are clipped to norm 1. At the start of each of
     `recipe.on_policy_rounds` equal stretches, episodes that the student plays among teachers join `memory`; an
-    ancestor, which knows nothing yet, skips the first.
+    ancestor, which knows nothing yet, skips the first. A `Settling` network is told of the progress.
 
     Raises:
         StudentError: the loss is NaN or infinite.
@@ -59,7 +62,10 @@ def train(
     pending = rounds[1:] if student.spec == student.spec.dense else rounds
     recent, counted = torch.zeros(()), 0
     loss_mean = 0.0
+    settling = student.network if isinstance(student.network, Settling) and steps else None
     for step in range(steps):
+        if settling is not None and step % SETTLE_EVERY == 0:
+            settling.settle(step / steps)
         if step in pending:
             play_on_policy(student, room, memory, generator)
             student.train()
@@ -76,6 +82,8 @@ def train(
             recent, counted = torch.zeros(()), 0
             if loss_mean != loss_mean or loss_mean == float("inf"):
                 raise StudentError(f"student {student.spec}: the loss became {loss_mean} at step {step + 1} of {steps}")
+    if settling is not None:
+        settling.settle(1.0)
     student.eval()
     student.check_finite()
     return loss_mean

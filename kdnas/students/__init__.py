@@ -3,7 +3,7 @@
 from kdnas.students.bundle import StudentCard, StudentTeam, load_student, read_student_card
 from kdnas.students.card import render_card
 from kdnas.students.fake_quant import FakeQuantMlp
-from kdnas.students.family import Family, LayerShape, TwinMaker, load_family
+from kdnas.students.family import Family, LayerShape, Settling, TwinMaker, load_family
 from kdnas.students.mlp import Mlp, MlpFamily, QuantMlp
 from kdnas.students.student import Normalisation, Student, Team
 from kdnas.students.weights import rebuild_student
@@ -16,6 +16,7 @@ __all__ = [
     "MlpFamily",
     "Normalisation",
     "QuantMlp",
+    "Settling",
     "Student",
     "StudentCard",
     "StudentTeam",

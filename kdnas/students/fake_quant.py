@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 SMALLEST_RANGE = 1e-10
 """Brevitas lets neither the range of a weight nor the scale of an activation fall below."""
 
+SETTLES_FROM, SETTLED_AT = 0.05, 0.8
+"""Progress in training at which the first and the last weight becomes an integer."""
+
 _INT32 = 2**31
 
 
@@ -25,6 +28,9 @@ class FakeQuantMlp(nn.Module):
     arXiv 1902.08153), of weights, inputs and activations alike; roundings of biases pass them through.
 
     Brevitas' own modules spend most of a training step between their operations.
+
+    Weights may be rounded all at once and trained through the rounding, or settle one after the other (`settle`), which
+    loses less: those that are still free make up for those that are integers already.
 
     Raises:
         StudentError: activation ranges of the network are not known yet.
@@ -53,22 +59,64 @@ class FakeQuantMlp(nn.Module):
         self.weight_limit = 2 ** (bits.weight - 1) - 1
         self.input_divisors = [_divisor(signed), *[_divisor(unsigned)] * len(quantized.relus)]
         self.weight_divisor = _divisor(self.weight_limit)
+        self._integers: list[Tensor] = []
+        self._settled: list[Tensor] = []
+        """Masks of the integers that hold, in the shapes of the weights; empty while every weight is rounded."""
 
     def forward(self, observations: Tensor) -> Tensor:
         values, scales = observations, observations
         for index, linear in enumerate(self.linears):
             low, high = self.input_limits[index]
             input_scale = (self.input_ranges[index].exp2() / self.input_divisors[index]).clamp_min(SMALLEST_RANGE)
-            weight_scale = self.weight_ranges[index].exp2().clamp_min(SMALLEST_RANGE) / self.weight_divisor
+            weight_scale = self._weight_scale(index)
             assert isinstance(linear.weight, Tensor)
             assert isinstance(linear.bias, Tensor)
             # Clipping at 0 is the ReLU of the layer before.
             values = quantize(values, input_scale, low, high)
-            weight = quantize(linear.weight, weight_scale, -self.weight_limit, self.weight_limit)
+            if self._settled:
+                weight = torch.where(self._settled[index], self._integers[index] * weight_scale, linear.weight)
+            else:
+                weight = quantize(linear.weight, weight_scale, -self.weight_limit, self.weight_limit)
             scales = (weight_scale * input_scale).detach().view(-1)
             bias = _RoundBias.apply(linear.bias, scales)  # type: ignore[no-untyped-call]
             values = functional.linear(values, weight, bias)
         return values if self.training else snap(values, scales)
+
+    @torch.no_grad()
+    def settle(self, progress: float) -> None:
+        """Hold more weights at their integers, and leave the others unrounded; `progress` in training, 0 to 1.
+
+        Incremental network quantization (Zhou et al. 2017, arXiv 1702.03044): of each matrix a share that grows with
+        `progress`, the largest of their row's scale first; what is an integer stays it. From `SETTLED_AT` on all are
+        integers, and scales and biases go on learning. Until then this module answers between float and integers, in
+        evaluation mode too, so that on-policy states are those of what is trained. At 1 the weights are written down as
+        multiples of their scales, and the answers are the network's again.
+        """
+        if not self._settled:
+            self._integers = [torch.zeros_like(linear.weight) for linear in self._weighted()]
+            self._settled = [torch.zeros_like(integers, dtype=torch.bool) for integers in self._integers]
+        share = min(max((progress - SETTLES_FROM) / (SETTLED_AT - SETTLES_FROM), 0.0), 1.0)
+        for index, linear in enumerate(self._weighted()):
+            integers, settled = self._integers[index].view(-1), self._settled[index].view(-1)
+            scale = self._weight_scale(index)
+            ratio = (linear.weight / scale).view(-1)
+            more = round(share * len(ratio)) - int(settled.sum())
+            if more > 0:
+                chosen = ratio.abs().masked_fill(settled, -1.0).argsort(descending=True, stable=True)[:more]
+                integers[chosen] = ratio[chosen].round().clamp(-self.weight_limit, self.weight_limit)
+                settled[chosen] = True
+            if progress >= 1:
+                linear.weight.copy_(self._integers[index] * scale)
+        if progress >= 1:
+            self._integers, self._settled = [], []
+
+    def _weighted(self) -> list[nn.Linear]:
+        return list(self.linears)  # type: ignore[arg-type]
+
+    def _weight_scale(self, index: int) -> Tensor:
+        """(rows, 1)."""
+        ranges: Tensor = self.weight_ranges[index]
+        return ranges.exp2().clamp_min(SMALLEST_RANGE) / self.weight_divisor
 
 
 def quantize(values: Tensor, scale: Tensor, low: int, high: int) -> Tensor:

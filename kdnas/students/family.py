@@ -61,8 +61,18 @@ class TwinMaker(Protocol):
     def training_twin(self, quantized: nn.Module) -> nn.Module:
         """A module on the very parameters of a calibrated quantized network, so that training it trains the network.
 
-        In evaluation mode it answers as the network does, to the last bit.
+        In evaluation mode it answers as the network does, to the last bit, before it is trained and afterwards. It may
+        have a method `settle(progress)` (see `Settling`).
         """
+        ...
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """A twin that turns from float into integers while it is trained."""
+
+    def settle(self, progress: float) -> None:
+        """Called in training at growing progress: 0 before the first step, 1 after the last."""
         ...
 
 

@@ -53,7 +53,7 @@ def test_quantized_students_learn_and_stay_brevitas_networks(make_room: MakeRoom
     ancestor = make_student(spec("float", 16), None, make_room(), demonstrations, seed=1)
     rounded, trained = (
         make_student(spec("w2a8i8", 16), ancestor, make_room(qat_steps=steps), demonstrations, seed=2)
-        for steps in (0, 100)
+        for steps in (0, 400)
     )
     assert type(trained.network) is type(rounded.network) is QuantMlp
     assert not trained.training

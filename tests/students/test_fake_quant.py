@@ -67,6 +67,59 @@ def test_training_the_twin_trains_the_network(make_student: MakeStudent) -> None
     assert moved == list(before)  # weights, biases, and all three kinds of range
 
 
+def settled_share(twin: FakeQuantMlp) -> float:
+    """Of all weights, those that are whole multiples of their row's scale; few unsettled ones are by accident."""
+    whole = total = 0
+    for index, linear in enumerate(twin.linears):
+        ratio = linear.weight / twin._weight_scale(index)
+        held = twin._settled[index] & ((twin._integers[index] - ratio).abs() < 8)
+        whole, total = whole + int(held.sum()), total + ratio.numel()
+    return whole / total
+
+
+def test_weights_settle_one_after_the_other(make_student: MakeStudent) -> None:
+    student = make_student("w4a8i8", SCOUT, hidden=(16, 12))
+    twin = FAMILY.training_twin(student.network)
+    # From 5 % to 80 % of the training: nothing, a third, two thirds, everything.
+    for progress, share in ((0.0, 0.0), (0.3, 1 / 3), (0.55, 2 / 3), (0.8, 1.0), (0.99, 1.0)):
+        twin.settle(progress)
+        assert settled_share(twin) == pytest.approx(share, abs=0.01)
+    assert all(integers.abs().max() <= 7 for integers in twin._integers)
+
+
+@torch.no_grad()
+def test_large_weights_settle_first_and_the_others_are_not_rounded(make_student: MakeStudent) -> None:
+    student = make_student("w2a8i8", SCOUT, hidden=(8,))
+    twin = FAMILY.training_twin(student.network).eval()
+    twin.settle(0.425)  # half of them
+    settled, ratio = twin._settled[0], (twin.linears[0].weight / twin._weight_scale(0)).abs()
+    assert ratio[settled].min() >= ratio[~settled].max()
+    seen = torch.randn(50, 6, generator=seeded(0))
+    before = twin(seen)
+    places = (~settled).nonzero()[0]
+    twin.linears[0].weight[tuple(places)] += 0.01  # a sixtieth of what rounding would swallow
+    assert not torch.equal(twin(seen), before)
+
+
+@pytest.mark.parametrize("bits", ["w2a8i8", "w3a4i4", "w4a8i8", "w8a8i8"])
+def test_a_settled_twin_is_the_network_again(make_student: MakeStudent, bits: str) -> None:
+    student = make_student(bits, SCOUT, hidden=(16, 12))
+    twin = twin_of(student)
+    assert isinstance(twin.network, FakeQuantMlp)
+    for step in range(20):
+        twin.network.settle(step / 20)
+        train(twin, 5)
+    held = [integers.clone() for integers in twin.network._integers]
+    twin.network.settle(1.0)
+    seen = torch.randn(20_000, 6, generator=seeded(0))
+    with torch.no_grad():
+        assert torch.equal(twin.eval()(seen), student.eval()(seen))
+    assert isinstance(student.network, QuantMlp)
+    for linear, integers in zip(student.network.linears, held, strict=True):
+        weight = linear.quant_weight()
+        assert torch.equal((weight.value / weight.scale).round(), integers)  # what had settled did not move
+
+
 def test_only_a_calibrated_network_has_a_twin(make_student: MakeStudent) -> None:
     student = make_student("w4a8i8", SCOUT)
     floating = FAMILY.build(student.spec, SCOUT, seeded(0))

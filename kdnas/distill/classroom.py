@@ -34,8 +34,8 @@ class Classroom:
     max_steps: int
     value: nn.Module | None = None
     """The critic whose advantages weigh rows, or are polished by, where the recipe asks for either."""
-    roles: Mapping[str, Roles] | None = None
-    """Group -> its teacher's roles, where the recipe asks for them."""
+    roles: Roles | None = None
+    """The roles of the pool's one teacher network, where the recipe asks for them."""
 
     def lessons(self, episodes: Episodes) -> Lessons:
         """The pool's rows of recorded episodes, with every column that the recipe's loss asks for."""
@@ -47,7 +47,7 @@ class Classroom:
             extras["others"] = _others(episodes, self.pool, spec)
         if self.roles is not None:
             extras["roles"] = {
-                group: _roles(self.teacher, group, self.roles[group], episodes.groups[group], episodes.state)
+                group: _roles(self.teacher, group, self.roles, episodes.groups[group], episodes.state)
                 for group in self.pool.groups
             }
         return make_lessons(episodes, self.pool, extras=extras)
@@ -86,12 +86,12 @@ def open_classroom(
         value = fit_value(demonstrations, env.spec, loss.gamma, loss.gae_lambda, max_steps, generator)
     roles = None
     if loss.role:
-        roles = {
-            name: Roles.fit(
-                _features(teacher, name, demonstrations.groups[name], demonstrations.state), loss.role_size
-            )
-            for name in pool.groups
-        }
+        seen = [
+            _features(teacher, name, record, demonstrations.state)[torch.from_numpy(np.asarray(record.alive))]
+            for name, record in demonstrations.groups.items()
+            if name in pool.groups
+        ]
+        roles = Roles.fit(torch.cat(seen), loss.role_size)
     return Classroom(
         env=env,
         teacher=teacher,
@@ -133,12 +133,22 @@ def _others(episodes: Episodes, pool: Pool, spec: EnvSpec) -> dict[str, NDArray[
 
 
 def _features(teacher: Teacher, group: str, record: GroupRecord, state: NDArray[np.float32]) -> Tensor:
-    """The teacher's last hidden layer (E x T x A, H)."""
-    rows = torch.from_numpy(np.asarray(record.observations)).flatten(0, 2)
-    if teacher.reading[group].state:
-        seats = record.alive.shape[2]
-        rows = torch.cat([rows, torch.from_numpy(np.asarray(state)).flatten(0, 1).repeat_interleave(seats, 0)], -1)
-    return role_features(teacher, group, rows)
+    """The teacher's last hidden layer (E, T, A, H); a recurrent one lives through the episodes again."""
+    reading, actor = teacher.reading[group], teacher.actors[group]
+    seen = torch.from_numpy(np.asarray(record.observations))
+    episodes, steps, seats = seen.shape[:3]
+    if reading.state:
+        shown = torch.from_numpy(np.asarray(state))[:, :, None].expand(-1, -1, seats, -1)
+        seen = torch.cat([seen, shown], -1)
+    if not reading.hidden_size:
+        return role_features(teacher, group, seen.flatten(0, 2)).reshape(episodes, steps, seats, -1)
+    hidden, features = torch.zeros(episodes * seats, reading.hidden_size), []
+    for index in range(steps):
+        rows = seen[:, index].flatten(0, 1)
+        features.append(role_features(teacher, group, rows, hidden).reshape(episodes, seats, -1))
+        with torch.no_grad():
+            hidden = actor(rows, hidden)[1]
+    return torch.stack(features, 1)
 
 
 def _roles(
@@ -146,4 +156,4 @@ def _roles(
 ) -> NDArray[np.float32]:
     """Roles (E, T, A, D)."""
     found: NDArray[np.float32] = roles.transform(_features(teacher, group, record, state)).numpy()
-    return found.reshape(*record.alive.shape, roles.size)
+    return found

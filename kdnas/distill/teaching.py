@@ -43,8 +43,7 @@ class Teaching:
         self._projector = None
         if room.roles is not None:
             self._last = [module for module in student.network.modules() if isinstance(module, nn.Linear)][-1]
-            size = next(iter(room.roles.values())).size
-            self._projector = Projector(self._last.in_features, size, generator)
+            self._projector = Projector(self._last.in_features, room.roles.size, generator)
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """What is trained beside the student, and not deployed."""

@@ -71,7 +71,7 @@ def test_inheriting_beats_starting_from_scratch(make_room: MakeRoom, demonstrati
     assert distance(pruned, demonstrations) < distance(scratch, demonstrations) / 2
 
 
-def test_every_phase_ends_in_evaluation_mode_and_with_its_own_spec(make_room: MakeRoom, demonstrations: Lessons) -> None:
+def test_every_phase_ends_in_evaluation_mode_with_its_own_spec(make_room: MakeRoom, demonstrations: Lessons) -> None:
     room, parent = make_room(), None
     for own in lineage(spec("w4a8i8", 8)):
         parent = made(own, parent, room, demonstrations, seed=1)

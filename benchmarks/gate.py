@@ -17,6 +17,7 @@ import torch
 
 from kdnas.budgets.budget import Budget, parse_budget
 from kdnas.envs.spec import AgentSpec, EnvSpec
+from kdnas.policies.actions import Discrete
 from kdnas.profiling import OnnxTarget, Pricer
 from kdnas.spaces.space import BaseTable, GroupTable, SpaceConfig, make_space
 from kdnas.spaces.spec import StudentSpec
@@ -30,7 +31,7 @@ RESULT = Path(__file__).parent / "results" / "gate.json"
 
 ENV = EnvSpec(
     name="benchmark",
-    agents={f"agent_{index}": AgentSpec(observation_size=18 + index, action_count=5) for index in range(3)},
+    agents={f"agent_{index}": AgentSpec(observation_size=18 + index, actions=Discrete(5)) for index in range(3)},
     groups={f"group_{index}": (f"agent_{index}",) for index in range(3)},
     state_size=57,
 )
@@ -43,7 +44,7 @@ def main() -> None:
     """Run the benchmark, print one line, write `results/gate.json`."""
     spaces = {group: ENV.group_spec(group) for group in ENV.groups}
     teacher = Teacher(
-        ENV, {group: make_mlp(own.observation_size, (128, 128), own.action_count) for group, own in spaces.items()}
+        ENV, {group: make_mlp(own.observation_size, (128, 128), own.actions.outputs) for group, own in spaces.items()}
     )
     space = make_space(SpaceConfig(name="gate", groups={"default": TABLE}), list(ENV.groups))
     specs = {group: list(choices.parameters) for group, choices in space.groups.items()}

@@ -15,14 +15,15 @@ import torch
 from torch import nn
 
 from kdnas.compress import quantize, training_twin
-from kdnas.distill.losses import kl_with_temperature
+from kdnas.distill.losses import divergence
 from kdnas.envs.spec import AgentSpec
+from kdnas.policies.actions import Discrete
 from kdnas.profiling import OnnxTarget
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students import Student, load_family
 
-SPACES = AgentSpec(observation_size=18, action_count=5)
+SPACES = AgentSpec(observation_size=18, actions=Discrete(5))
 SHAPES = ((24, 24), (64, 64))
 ROWS, STEPS, TURNS = 1024, 40, 25
 GOAL = 3.0
@@ -71,7 +72,7 @@ def step_times(hidden: tuple[int, ...]) -> dict[str, float]:
             start = time.perf_counter()
             for step in range(STEPS):
                 optimizers[way].zero_grad()
-                kl_with_temperature(pupil(seen[step % len(seen)]), logits, None, 1.0).backward()
+                divergence(SPACES.actions, pupil(seen[step % len(seen)]), logits, None, 1.0).mean().backward()
                 optimizers[way].step()
             best[way] = min(best[way], (time.perf_counter() - start) / STEPS)
     return best

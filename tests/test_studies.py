@@ -84,7 +84,7 @@ def test_a_study_is_searched(name, tiny_study, tmp_path):
         assert set(member.candidate) == set(spec.groups)
         observations = {agent: np.zeros(spaces.observation_size) for agent, spaces in spec.agents.items()}
         actions = kdnas.load_student(member.path).act(observations)
-        assert all(0 <= actions[agent] < spec.agents[agent].action_count for agent in spec.agents)
+        assert all(0 <= actions[agent] < spec.agents[agent].actions.count for agent in spec.agents)
     # The teachers beat random play, on the real environment too.
     returns = {who: np.load(run / f"references/final.{who}.npy").mean() for who in (TEACHER, RANDOM)}
     assert returns[TEACHER] > returns[RANDOM] + 10

@@ -28,7 +28,7 @@ def train(twin: Student, steps: int) -> None:
     for step in range(steps):
         seen = torch.randn(128, twin.spaces.observation_size, generator=seeded(step))
         optimizer.zero_grad()
-        (twin(seen) - seen[:, : twin.spaces.action_count]).square().mean().backward()
+        (twin(seen) - seen[:, : twin.spaces.actions.outputs]).square().mean().backward()
         optimizer.step()
     twin.eval()
 

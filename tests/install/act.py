@@ -32,15 +32,15 @@ def main(folder: Path) -> None:
     actions = student.act(single)
     check(set(actions) == set(spaces), f"acts for {sorted(actions)} and not for {sorted(spaces)}")
     for agent, action in actions.items():
-        check(type(action) is int and 0 <= action < spaces[agent]["actions"]["counts"][0], f"{agent} answers {action!r}")
+        check(type(action) is int and 0 <= action < spaces[agent]["action_count"], f"{agent} answers {action!r}")
 
     batches = {agent: np.stack([single[agent]] * 3) for agent in spaces}
     for agent, chosen in student.act(batches).items():
         check(chosen.tolist() == [actions[agent]] * 3, f"{agent} answers {chosen} in a batch, else {actions[agent]}")
 
     for agent, size in spaces.items():
-        for action in range(size["actions"]["counts"][0]):
-            mask = np.arange(size["actions"]["counts"][0]) == action
+        for action in range(size["action_count"]):
+            mask = np.arange(size["action_count"]) == action
             chosen = student.act({agent: single[agent]}, masks={agent: mask})[agent]
             check(chosen == action, f"{agent} answers {chosen} where only {action} is legal")
     print(f"{folder}: {len(spaces)} agents acted: {actions}")

@@ -35,6 +35,13 @@ def gate() -> str:
     return Table(header=("candidates a second, median", "lowest", "highest"), rows=(row,)).markdown()
 
 
+def qat_step() -> str:
+    """What a quantization-aware step costs."""
+    steps = json.loads((ROOT / "benchmarks/results/qat_step.json").read_text(encoding="utf-8"))["steps"]
+    rows = tuple((step["shape"], *(f"{step['ratios'][way]:.1f}" for way in ("twin", "brevitas"))) for step in steps)
+    return Table(header=("network", "as trained here", "brevitas' own modules"), rows=rows).markdown()
+
+
 def distill(variants: Sequence[str], kind: str) -> str:
     """Retention of the inner loop's variants, a column an environment and student."""
     rows = json.loads((ROOT / "benchmarks/results/distill.json").read_text(encoding="utf-8"))["rows"]
@@ -80,6 +87,7 @@ HEADLINE = ("one recovery of 60 s",)
 TABLES: dict[str, Callable[[], str]] = {
     "headline": headline,
     "gate": gate,
+    "qat_step": qat_step,
     "distill-terms": lambda: distill(TERMS, "validation"),
     "distill-ways": lambda: distill(WAYS, "validation"),
     "distill-headline": lambda: distill(HEADLINE, "final"),

@@ -221,12 +221,12 @@ class DistillTable(Strict):
     """Distilling a dense base from scratch."""
     recovery_steps: CountOrZero = 12000
     """Float steps after pruning."""
-    qat_steps: CountOrZero = 800
+    qat_steps: CountOrZero = 10000
     """Quantization-aware steps after recovery."""
     batch: Count = 1024
     learning_rate: Positive = 3e-3
     """Of Adam, at the start of every phase; it falls to 0 by a cosine."""
-    qat_learning_rate: Positive = 2e-3
+    qat_learning_rate: Positive = 1e-2
     temperature: Positive = 1.0
     """tau of the KL: tau^2 KL(softmax(z_T/tau) || softmax(z_S/tau))."""
     on_policy_rounds: CountOrZero = 12

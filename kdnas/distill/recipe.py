@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kdnas.compress.prune import prune
-from kdnas.compress.quantize import CALIBRATION_BATCHES, quantize
+from kdnas.compress.quantize import CALIBRATION_BATCHES, quantize, training_twin
 from kdnas.distill.classroom import Classroom
 from kdnas.distill.lessons import Lessons, split_tracks
 from kdnas.distill.losses import divergence, weighted_mean
@@ -48,7 +48,7 @@ def make_student(
     recipe, family = room.recipe, load_family(spec.family)
     generator = torch.Generator().manual_seed(seed)
     held_out = None
-    if recipe.adaptive.patience:
+    if recipe.adaptive.patience and not spec.bits.quantized:  # integers settle on a schedule of their own
         demonstrations, held_out = split_tracks(demonstrations, HELD_OUT, generator)
     memory = LessonMemory(demonstrations, recipe.memory_rows, generator)
     if parent is None:
@@ -69,19 +69,20 @@ def make_student(
         batches = [memory.batch(recipe.batch).views for _ in range(CALIBRATION_BATCHES)]
         student = quantize(parent, spec, family, batches)
         steps, learning_rate = recipe.qat_steps, recipe.qat_learning_rate
+    pupil = training_twin(student, family)
     training = train(
-        student,
+        pupil,
         room,
         memory,
-        Teaching(room, student, generator),
+        Teaching(room, pupil, generator),
         steps=steps,
         learning_rate=learning_rate,
         seed=seed + 1,
         held_out=held_out,
     )
     if recipe.polish.rounds and parent is not None:
-        polish(student, room, seed=seed + 2)
-    return student, training
+        polish(pupil, room, seed=seed + 2)
+    return student.eval(), training
 
 
 def fit_normalisation(lessons: Lessons) -> Normalisation:

@@ -13,9 +13,12 @@ from kdnas.distill.teaching import Teaching
 from kdnas.distill.thresholds import Plateau
 from kdnas.errors import StudentError
 from kdnas.evaluation.seeds import SeedSets
+from kdnas.students.family import Settling
 from kdnas.students.student import Student
 from kdnas.teachers.episodes import record
 
+SETTLE_EVERY = 50
+"""Steps between two calls of a `Settling` network's `settle`."""
 CHECK_EVERY = 200
 """Steps between two looks at whether the loss is still finite."""
 
@@ -46,7 +49,8 @@ def train(
     """Train a student in place for at most so many Adam steps.
 
     Gradients are clipped to norm 1. At the start of each of `recipe.on_policy_rounds` equal stretches, episodes that
-    the student plays among teachers join `memory`; an ancestor, which knows nothing yet, skips the first.
+    the student plays among teachers join `memory`; an ancestor, which knows nothing yet, skips the first. A `Settling`
+    network is told of the progress.
 
     The learning rate falls to 0 by a cosine over all steps. With held-out rows it stays where it is until the
     divergence on them has stopped falling (`recipe.adaptive`), and then falls over the last steps (Haegele et al. 2024,
@@ -67,7 +71,10 @@ def train(
     falls_from, last = (0, steps) if held_out is None else (steps - cooling, steps)
     recent, counted = torch.zeros(()), 0
     loss_mean, step = 0.0, 0
+    settling = student.network if isinstance(student.network, Settling) and steps else None
     while step < last:
+        if settling is not None and step % SETTLE_EVERY == 0:
+            settling.settle(step / last)
         if step in pending:
             play_on_policy(student, room, memory, generator)
             student.train()
@@ -91,6 +98,8 @@ def train(
             recent, counted = torch.zeros(()), 0
             if not math.isfinite(loss_mean):
                 raise StudentError(f"student {student.spec}: the loss became {loss_mean} at step {step} of {steps}")
+    if settling is not None:
+        settling.settle(1.0)
     student.eval()
     student.check_finite()
     return Training(steps=step, loss=loss_mean)

@@ -4,7 +4,8 @@ from kdnas.students.bundle import load_student, read_student_card
 from kdnas.students.card import StudentCard
 from kdnas.students.card_page import render_card
 from kdnas.students.deepset import DeepSet, DeepSetFamily, QuantDeepSet
-from kdnas.students.family import Family, LayerShape, Place, Units, load_family
+from kdnas.students.fake_quant import FakeQuantMlp
+from kdnas.students.family import Family, LayerShape, Place, Settling, TwinMaker, Units, load_family
 from kdnas.students.gru import Gru, GruFamily, QuantGru
 from kdnas.students.mlp import Mlp, MlpFamily, QuantMlp
 from kdnas.students.student import Normalisation, Seats, Student, Team
@@ -14,6 +15,7 @@ from kdnas.students.weights import rebuild_student
 __all__ = [
     "DeepSet",
     "DeepSetFamily",
+    "FakeQuantMlp",
     "Family",
     "Gru",
     "GruFamily",
@@ -26,10 +28,12 @@ __all__ = [
     "QuantGru",
     "QuantMlp",
     "Seats",
+    "Settling",
     "Student",
     "StudentCard",
     "StudentTeam",
     "Team",
+    "TwinMaker",
     "Units",
     "load_family",
     "load_student",

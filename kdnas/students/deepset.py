@@ -14,9 +14,9 @@ from kdnas.envs.entities import Entities
 from kdnas.envs.spec import AgentSpec
 from kdnas.errors import StudentError
 from kdnas.spaces.spec import FLOAT_BITS, StudentSpec
+from kdnas.students.fake_quant import snap
 from kdnas.students.family import LayerShape, Place, Units
 from kdnas.students.linears import make_linear
-from kdnas.students.mlp import snap
 from kdnas.students.quantizers import make_relu, make_signed, quantize_linear, quantize_outputs
 
 

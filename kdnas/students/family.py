@@ -1,7 +1,7 @@
 """The contract of a student family: how its networks are built, shrunk, quantized and priced."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -24,7 +24,8 @@ class LayerShape:
     """Bits of the vector that it writes: an integer layer's logits stay in their 32-bit accumulators."""
     bias: bool = True
     scales: int = 0
-    """Scale factors that the layer stores: of its weights and of the vector it writes (and, first layer, reads)."""
+    """Scale factors that the layer stores: of its weights (one, or one a row) and of the vector it writes (and, first
+    layer, reads)."""
     times: int = 1
     """How often one decision applies it: once for each of the entities that share an encoder."""
     recurrent: bool = False
@@ -106,6 +107,28 @@ class Family(Protocol):
 
     def layers(self, spec: StudentSpec, spaces: AgentSpec) -> list[LayerShape]:
         """What the network of a spec computes, for the memory formula and the BOPs."""
+        ...
+
+
+@runtime_checkable
+class TwinMaker(Protocol):
+    """What a family may have besides: a cheaper way to train its quantized networks, which are slow in brevitas."""
+
+    def training_twin(self, quantized: nn.Module) -> nn.Module:
+        """A module on the very parameters of a calibrated quantized network, so that training it trains the network.
+
+        In evaluation mode it answers as the network does, to the last bit, before it is trained and afterwards. It may
+        have a method `settle(progress)` (see `Settling`).
+        """
+        ...
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """A twin that turns from float into integers while it is trained."""
+
+    def settle(self, progress: float) -> None:
+        """Called in training at growing progress: 0 before the first step, 1 after the last."""
         ...
 
 

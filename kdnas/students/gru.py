@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from kdnas.envs.spec import AgentSpec
 from kdnas.spaces.spec import FLOAT_BITS, StudentSpec
+from kdnas.students.fake_quant import snap
 from kdnas.students.family import LayerShape, Place, Units
 from kdnas.students.linears import make_linear
-from kdnas.students.mlp import snap
 from kdnas.students.quantizers import (
     make_relu,
     make_signed,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kdnas import plugins
 from kdnas.compress.prune import prune
-from kdnas.compress.quantize import quantize
+from kdnas.compress.quantize import quantize, training_twin
 from kdnas.envs.entities import Entities, EntitySet
 from kdnas.envs.spec import AgentSpec
 from kdnas.policies.actions import Discrete
@@ -160,6 +160,7 @@ def _check_lineage(family: Family, dense: StudentSpec, pruned: StudentSpec) -> N
     for student in (ancestor, small, integer):
         _check_steps(student.eval())
     _check_close(small, integer)
+    _check_twin(family, integer)
     for student in (ancestor, small, integer):
         _check_learns(student)
         _check_round_trip(student)
@@ -185,6 +186,21 @@ def _check_steps(student: Student) -> None:
         outputs.append(said)
     error = float((torch.stack(outputs, 1) - student(_observations())).abs().max())
     assert error < SAME, f"{student.spec}: whole episodes are answered otherwise than their steps, by up to {error:.2g}"
+def _check_twin(family: Family, integer: Student) -> None:
+    """What is trained in a quantized student's place is that student: its parameters, and its answers."""
+    twin = training_twin(integer, family)
+    own = {id(parameter) for parameter in integer.network.parameters()}
+    strange = [name for name, parameter in twin.network.named_parameters() if id(parameter) not in own]
+    assert not strange, f"{integer.spec}: training_twin() has {strange[0]}, which is no parameter of the network"
+    _check_learns(twin)
+    optimizer = torch.optim.Adam(twin.parameters(), lr=0.01)
+    for _ in range(10):
+        optimizer.zero_grad()
+        twin.train()(_observations()).square().mean().backward()
+        optimizer.step()
+    with torch.no_grad():
+        same = torch.equal(twin.eval()(_observations()), integer.eval()(_observations()))
+    assert same, f"{integer.spec}: in evaluation mode training_twin() answers differently from the network"
 
 
 def _check_learns(student: Student) -> None:

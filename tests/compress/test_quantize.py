@@ -3,10 +3,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from kdnas.compress.quantize import CALIBRATION_BATCHES, quantize
+from kdnas.compress.quantize import CALIBRATION_BATCHES, quantize, training_twin
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
-from kdnas.students import Normalisation, Student
+from kdnas.students import FakeQuantMlp, Normalisation, Student
 from kdnas.students.mlp import FAMILY, STATISTICS_BATCHES
 
 BATCHES = [torch.randn(128, 18, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
@@ -44,3 +44,28 @@ def test_ranges_come_from_the_batches(make_dense: Callable[..., Student]) -> Non
         quantized = quantize(make_dense(16, 12), spec("w8a8i8"), FAMILY, [factor * batch for batch in BATCHES])
         scales.append(float(quantized.eval().network.quantize_input(BATCHES[0]).scale))
     assert scales[1] == pytest.approx(10 * scales[0], rel=0.01)
+
+
+def test_what_is_trained_in_a_students_place(make_dense: Callable[..., Student]) -> None:
+    normalisation = Normalisation(shift=(0.5,) * 18, scale=(3.0,) * 18)
+    dense = make_dense(16, 12, normalisation=normalisation)
+    assert training_twin(dense, FAMILY) is dense
+    quantized = quantize(dense, spec("w4a8i8"), FAMILY, BATCHES)
+    twin = training_twin(quantized, FAMILY)
+    assert isinstance(twin.network, FakeQuantMlp)
+    seen = torch.cat(BATCHES)
+    with torch.no_grad():
+        assert torch.equal(twin.eval()(seen), quantized.eval()(seen))  # its normalisation too
+        next(twin.parameters()).mul_(1.5)
+        assert torch.equal(twin(seen), quantized(seen))
+
+
+def test_a_family_without_twins_trains_the_student_itself(make_dense: Callable[..., Student]) -> None:
+    class Plain:
+        """No more than the contract asks for."""
+
+        name, build, prunable = "mlp", FAMILY.build, FAMILY.prunable
+        quantize, layers = FAMILY.quantize, FAMILY.layers
+
+    quantized = quantize(make_dense(16, 12), spec("w4a8i8"), Plain(), BATCHES)
+    assert training_twin(quantized, Plain()) is quantized

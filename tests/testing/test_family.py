@@ -1,5 +1,6 @@
 """The contract of families passes on every built-in, and fails on those that break it."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from torch import nn
 import kdnas
 from kdnas import plugins
 from kdnas.spaces.spec import StudentSpec
+from kdnas.students.fake_quant import FakeQuantMlp
 from kdnas.students.family import LayerShape, Place, Units
 from kdnas.students.gru import Gru, GruFamily
 from kdnas.students.mlp import Mlp, MlpFamily, QuantMlp
@@ -135,6 +137,26 @@ class Hastening(GruFamily):
         return Hasty([spaces.observation_size, *spec.hidden, spaces.actions.outputs], generator)
 
 
+class Rounder(FakeQuantMlp):
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return super().forward(observations) * 1.0001
+
+
+class Approximate(MlpFamily):
+    """Trains something that is nearly the network."""
+
+    def training_twin(self, quantized: nn.Module) -> FakeQuantMlp:
+        assert isinstance(quantized, QuantMlp)
+        return Rounder(quantized)
+
+
+class Copying(MlpFamily):
+    """Trains a copy, so that the network learns nothing."""
+
+    def training_twin(self, quantized: nn.Module) -> FakeQuantMlp:
+        return super().training_twin(copy.deepcopy(quantized))
+
+
 class Shy(Mlp):
     """Part of what it computes with is in no parameter and no buffer."""
 
@@ -173,6 +195,8 @@ class Shying(MlpFamily):
         (Lost, "but that parameter is (4, 12)"),  # 16 units do not stand in its four rows
         (Stateless, "family 'gru': RuntimeError"),
         (Hastening, "whole episodes are answered otherwise than their steps"),
+        (Approximate, "in evaluation mode training_twin() answers differently from the network"),
+        (Copying, "training_twin() has linears.0.weight, which is no parameter of the network"),
         (Shying, "rebuilt from its saved weights it answers differently"),
     ],
 )

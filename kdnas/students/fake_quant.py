@@ -1,0 +1,171 @@
+"""`FakeQuantMlp`: what a `QuantMlp` computes, in a few plain torch operations, to train its parameters faster."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kdnas.errors import StudentError
+
+if TYPE_CHECKING:
+    from kdnas.students.mlp import QuantMlp
+
+SMALLEST_RANGE = 1e-10
+"""Brevitas lets neither the range of a weight nor the scale of an activation fall below."""
+
+SETTLES_FROM, SETTLED_AT = 0.05, 0.8
+"""Progress in training at which the first and the last weight becomes an integer."""
+
+_INT32 = 2**31
+
+
+class FakeQuantMlp(nn.Module):
+    """A view of a quantized network: (rows, O) -> (rows, N) on the same parameters, so that training it trains both.
+
+    In evaluation mode its logits equal those of the network to the last bit: scales, rounding (half to even), clipping
+    and the order of all operations are brevitas'. Gradients are those of learned step sizes (Esser et al. 2020,
+    arXiv 1902.08153), of weights, inputs and activations alike; roundings of biases pass them through.
+
+    Brevitas' own modules spend most of a training step between their operations.
+
+    Weights may be rounded all at once and trained through the rounding, or settle one after the other (`settle`), which
+    loses less: those that are still free make up for those that are integers already.
+
+    Raises:
+        StudentError: activation ranges of the network are not known yet.
+    """
+
+    def __init__(self, quantized: "QuantMlp") -> None:
+        super().__init__()
+        bits = quantized.bits
+        self.linears = quantized.linears
+        inputs: list[Any] = [quantized.quantize_input, *quantized.relus]
+        scalings = [module.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl for module in inputs]
+        if any(scaling.counter <= scaling.collect_stats_steps for scaling in scalings):
+            raise StudentError(
+                "a quantized network without activation ranges has no twin; show it batches of observations in "
+                "training mode first"
+            )
+        self.input_ranges = nn.ParameterList(scaling.value for scaling in scalings)
+        """Of what each layer reads, (): log2 of the scale times the magnitude of the integer farthest from 0."""
+        linears: list[Any] = list(quantized.linears)
+        self.weight_ranges = nn.ParameterList(
+            linear.weight_quant.tensor_quant.scaling_impl.value for linear in linears
+        )
+        """Of the rows of each matrix, (rows, 1), in the same unit."""
+        signed, unsigned = 2 ** (bits.input - 1), 2**bits.activation - 1
+        self.input_limits = [(-signed, signed - 1), *[(0, unsigned)] * len(quantized.relus)]
+        self.weight_limit = 2 ** (bits.weight - 1) - 1
+        self.input_divisors = [_divisor(signed), *[_divisor(unsigned)] * len(quantized.relus)]
+        self.weight_divisor = _divisor(self.weight_limit)
+        self._integers: list[Tensor] = []
+        self._settled: list[Tensor] = []
+        """Masks of the integers that hold, in the shapes of the weights; empty while every weight is rounded."""
+
+    def forward(self, observations: Tensor) -> Tensor:
+        values, scales = observations, observations
+        for index, linear in enumerate(self.linears):
+            low, high = self.input_limits[index]
+            input_scale = (self.input_ranges[index].exp2() / self.input_divisors[index]).clamp_min(SMALLEST_RANGE)
+            weight_scale = self._weight_scale(index)
+            assert isinstance(linear.weight, Tensor)
+            assert isinstance(linear.bias, Tensor)
+            # Clipping at 0 is the ReLU of the layer before.
+            values = quantize(values, input_scale, low, high)
+            if self._settled:
+                weight = torch.where(self._settled[index], self._integers[index] * weight_scale, linear.weight)
+            else:
+                weight = quantize(linear.weight, weight_scale, -self.weight_limit, self.weight_limit)
+            scales = (weight_scale * input_scale).detach().view(-1)
+            bias = _RoundBias.apply(linear.bias, scales)  # type: ignore[no-untyped-call]
+            values = functional.linear(values, weight, bias)
+        return values if self.training else snap(values, scales)
+
+    @torch.no_grad()
+    def settle(self, progress: float) -> None:
+        """Hold more weights at their integers, and leave the others unrounded; `progress` in training, 0 to 1.
+
+        Incremental network quantization (Zhou et al. 2017, arXiv 1702.03044): of each matrix a share that grows with
+        `progress`, the largest of their row's scale first; what is an integer stays it. From `SETTLED_AT` on all are
+        integers, and scales and biases go on learning. Until then this module answers between float and integers, in
+        evaluation mode too, so that on-policy states are those of what is trained. At 1 the weights are written down as
+        multiples of their scales, and the answers are the network's again.
+        """
+        if not self._settled:
+            self._integers = [torch.zeros_like(linear.weight) for linear in self._weighted()]
+            self._settled = [torch.zeros_like(integers, dtype=torch.bool) for integers in self._integers]
+        share = min(max((progress - SETTLES_FROM) / (SETTLED_AT - SETTLES_FROM), 0.0), 1.0)
+        for index, linear in enumerate(self._weighted()):
+            integers, settled = self._integers[index].view(-1), self._settled[index].view(-1)
+            scale = self._weight_scale(index)
+            ratio = (linear.weight / scale).view(-1)
+            more = round(share * len(ratio)) - int(settled.sum())
+            if more > 0:
+                chosen = ratio.abs().masked_fill(settled, -1.0).argsort(descending=True, stable=True)[:more]
+                integers[chosen] = ratio[chosen].round().clamp(-self.weight_limit, self.weight_limit)
+                settled[chosen] = True
+            if progress >= 1:
+                linear.weight.copy_(self._integers[index] * scale)
+        if progress >= 1:
+            self._integers, self._settled = [], []
+
+    def _weighted(self) -> list[nn.Linear]:
+        return list(self.linears)  # type: ignore[arg-type]
+
+    def _weight_scale(self, index: int) -> Tensor:
+        """(rows, 1)."""
+        ranges: Tensor = self.weight_ranges[index]
+        return ranges.exp2().clamp_min(SMALLEST_RANGE) / self.weight_divisor
+
+
+def quantize(values: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
+    """The multiples `low` to `high` of a scale that are nearest to some values; same shape, scale broadcast.
+
+    Gradients: 1 for values inside, 0 for clipped ones; for the scale, d(scale q)/d(scale) with q = round(value / scale)
+    held, minus value / scale where the value is inside (Esser et al. 2020, equation 3).
+    """
+    quantized: Tensor = _Quantize.apply(values, scale, low, high)  # type: ignore[no-untyped-call]
+    return quantized
+
+
+def snap(logits: Tensor, scale: Tensor) -> Tensor:
+    """The multiple of an accumulator's scale that each logit is, without the rounding of float sums.
+
+    Integer logits tie now and then. Fake-quantized sums break such ties by their last bit, integer arithmetic by the
+    lowest index; snapped logits tie exactly, so both choose the same action. Gradients pass through.
+    """
+    return logits + ((logits / scale).round() * scale - logits).detach()
+
+
+def _divisor(integer: int) -> float:
+    """Brevitas' way from a range to a scale: 2^log2 of the integer, which single precision may not bring back."""
+    return float(torch.tensor(float(integer)).log2().exp2())
+
+
+class _Quantize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
+        ratio = values / scale
+        integers = ratio.round().clamp_(low, high)
+        ctx.save_for_backward(ratio, integers, scale)
+        ctx.low, ctx.high = low, high
+        return integers * scale
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        ratio, integers, scale = ctx.saved_tensors
+        inside = ratio.clamp(ctx.low, ctx.high).eq_(ratio)
+        of_values = gradient * inside if ctx.needs_input_grad[0] else None
+        of_scale = torch.addcmul(integers, ratio, inside, value=-1).mul_(gradient).sum_to_size(scale.shape)
+        return of_values, of_scale, None, None
+
+
+class _RoundBias(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, bias: Tensor, scale: Tensor) -> Tensor:
+        return (bias / scale).round_().clamp_(-_INT32, _INT32 - 1).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from kdnas.errors import KdnasError
 from kdnas.profiling import count_macs
+from kdnas.teachers.network import GaussianActor, make_mlp
 
 
 def probe(features: int) -> tuple[Tensor, ...]:
@@ -45,6 +46,10 @@ class Cell(nn.Module):
 
 def test_a_recurrent_network_is_counted_with_its_hidden_state() -> None:
     assert count_macs(Cell(), (torch.zeros(1, 6), torch.zeros(1, 8))) == 6 * 8 + 8 * 8 + 8 * 3 == 136
+
+
+def test_the_actor_of_continuous_actions_is_its_means() -> None:
+    assert count_macs(GaussianActor(make_mlp(18, (64,), 2), 2), probe(18)) == 18 * 64 + 64 * 2
 
 
 class _Elementwise(nn.Module):

@@ -9,6 +9,7 @@ from kdnas.policies.actions import Box, Discrete, MultiDiscrete
 from kdnas.profiling import OnnxTarget, Target
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
+from kdnas.teachers.network import GaussianActor, make_mlp
 
 from .test_flops import Cell
 
@@ -46,6 +47,11 @@ def test_a_module_is_timed_and_left_in_its_mode(target: Target) -> None:
 
 def test_a_recurrent_module_is_timed_with_its_hidden_state(target: Target) -> None:
     latency = target.module_latency(Cell(), (torch.zeros(1, 6), torch.zeros(1, 8)))
+    assert 1e-6 < latency.p50_s <= latency.p95_s < 0.1
+
+
+def test_an_actor_of_continuous_actions_is_timed(target: Target) -> None:
+    latency = target.module_latency(GaussianActor(make_mlp(18, (64,), 2), 2), (torch.zeros(1, 18),))
     assert 1e-6 < latency.p50_s <= latency.p95_s < 0.1
 
 

@@ -15,7 +15,7 @@ from kdnas.policies.actions import Box, Discrete, MultiDiscrete
 from kdnas.profiling import Latency, Pricer
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
-from kdnas.teachers.network import make_mlp
+from kdnas.teachers.network import GaussianActor, make_mlp
 from kdnas.teachers.teacher import Reading, Teacher
 
 from .test_flops import Cell, _Gru
@@ -159,12 +159,14 @@ def test_a_student_says_a_mean_a_dimension_and_a_logit_a_choice(target: _Countin
     box = AgentSpec(observation_size=18, actions=Box((-1.0, -1.0), (1.0, 1.0)))
     pairs = AgentSpec(observation_size=18, actions=MultiDiscrete((5, 10)))
     env = EnvSpec(name="test", agents={"a": box, "b": pairs}, groups={"g": ("a",), "h": ("b",)}, state_size=1)
-    # A teacher says two deviations beside the two means.
-    teacher = Teacher(env, {"g": make_mlp(18, (64,), 4), "h": make_mlp(18, (64,), 15)})
+    # A teacher says two deviations beside the two means, which take no multiplications.
+    teacher = Teacher(env, {"g": GaussianActor(make_mlp(18, (64,), 2), 2), "h": make_mlp(18, (64,), 15)})
     pricer = Pricer(env, teacher, target)
     assert pricer.price("g", _spec("float", 16)).macs == 18 * 16 + 16 * 2
     assert pricer.price("h", _spec("float", 16)).macs == 18 * 16 + 16 * 15
-    assert pricer.teacher_cost().agents["g"].macs == 18 * 64 + 64 * 4
+    assert pricer.teacher_cost().agents["g"].macs == 18 * 64 + 64 * 2
+    # With biases and the two logarithms of deviations.
+    assert pricer.teacher_cost().agents["g"].params == 18 * 64 + 64 + 64 * 2 + 2 + 2
     assert pricer.teacher_cost().agents["h"].macs == 18 * 64 + 64 * 15
 
 

@@ -8,9 +8,10 @@ FREE_OPS = frozenset(
     f"aten::{name}"
     for name in (
         "abs", "add", "add_", "argmax", "clamp_max", "clamp_min", "clone", "cos", "div", "div_", "elu", "exp",
-        "expand_as", "gelu", "hardswish", "hardtanh", "index_select", "leaky_relu", "log", "log_softmax", "lt", "le", "mean",
-        "mish", "mul", "mul_", "ne", "neg", "pow", "reciprocal", "relu6", "round", "rsqrt", "rsub", "selu", "sigmoid",
-        "sign", "silu", "sin", "softmax", "softplus", "sqrt", "square", "sub", "sub_", "sum", "tanh", "tanh_", "where",
+        "expand_as", "gelu", "hardswish", "hardtanh", "index_select", "leaky_relu", "log", "log_softmax", "lt", "le",
+        "mean", "mish", "mul", "mul_", "ne", "neg", "pow", "reciprocal", "relu6", "round", "rsqrt", "rsub", "selu",
+        "sigmoid", "sign", "silu", "sin", "softmax", "softplus", "sqrt", "square", "sub", "sub_", "sum", "tanh",
+        "tanh_", "where",
     )
 )  # fmt: skip
 """Operators without a matrix in them: elementwise maps, choices, and sums over features or entities, which count as no

@@ -8,8 +8,9 @@ import torch
 from kdnas.config.study import DistillTable
 from kdnas.distill import Pool, StudentBank
 from kdnas.envs import AgentSpec
+from kdnas.envs.view import View
 from kdnas.errors import RunError
-from kdnas.policies.actions import Discrete
+from kdnas.policies.actions import Discrete, MultiDiscrete
 from kdnas.spaces import StudentSpec, parse_bits
 from kdnas.students import Normalisation, Student, load_family
 from kdnas.students.weights import read_tensors, write_tensors
@@ -44,6 +45,10 @@ def test_the_address_changes_with_each_ingredient(bank: StudentBank) -> None:
         (replace(bank, seed=1), POOL, SPEC),
         (bank, replace(POOL, teacher_digest="4567"), SPEC),
         (bank, replace(POOL, spaces=replace(SPACES, masked=True)), SPEC),
+        (bank, replace(POOL, spaces=replace(SPACES, actions=MultiDiscrete((2, 2)))), SPEC),
+        (bank, replace(POOL, view=View(observation_size=5, own=(0, 1, 2))), SPEC),
+        (bank, replace(POOL, view=View(observation_size=5, own=(0, 1, 3))), SPEC),
+        (replace(bank, recipe=DistillTable(loss={"role": 0.1})), POOL, SPEC),
         (bank, POOL, replace(SPEC, hidden=(7,))),
         (bank, POOL, replace(SPEC, base=(12,))),
         (bank, POOL, replace(SPEC, bits=parse_bits("w4a8i8"))),
@@ -72,6 +77,12 @@ def test_what_is_loaded_is_what_was_stored(bank: StudentBank, bits: str, normali
     assert torch.equal(again(seen), one(seen))
     assert (again.spec, again.normalisation, again.training) == (one.spec, normalisation, False)
     assert [path.suffix for path in bank.folder.iterdir()] == [".safetensors"]
+
+
+def test_a_file_says_how_long_its_student_was_trained(bank: StudentBank) -> None:
+    bank.store(POOL, student(), steps=321)
+    (path,) = bank.folder.iterdir()
+    assert read_tensors(path)[1]["steps"] == 321
 
 
 def test_writing_is_all_or_nothing(bank: StudentBank, monkeypatch: pytest.MonkeyPatch) -> None:

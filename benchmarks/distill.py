@@ -6,6 +6,7 @@
 
 Adds row by row to benchmarks/results/distill.json and goes on where it stopped. Each student is trained alone on one
 core, from an ancestor (64x64, one for each environment and seed) that all variants share and whose time is not counted.
+`seconds` are of that core's time, so that a busy machine does not change them much.
 
 `episodes` of `validation` rows are of the batched twin, on seeds that variants may be chosen by; those of `final` rows
 are of the real mpe2, on the study's final seeds, and nothing is ever chosen by them.
@@ -164,14 +165,14 @@ class Bench:
         train = setup.config.teacher.train
         assert train is not None
         table = train.model_copy(update={"hidden": hidden, "cycles": 1, "seed": job.seed, "steps_per_cycle": 1})
-        max_steps, started = setup.config.env.max_steps, time.perf_counter()
+        max_steps, started = setup.config.env.max_steps, time.process_time()
         first: list[int] = []
         train_mappo(setup.env, table, max_steps, lambda progress: first.append(progress.env_steps))
-        steps_per_s = first[-1] / (time.perf_counter() - started)
+        steps_per_s = first[-1] / (time.process_time() - started)
         table = table.model_copy(update={"steps_per_cycle": int(ALONE_S * steps_per_s)})
-        started = time.perf_counter()
+        started = time.process_time()
         networks = train_mappo(setup.env, table, max_steps, lambda _: None)
-        seconds = time.perf_counter() - started
+        seconds = time.process_time() - started
         teacher = Teacher(setup.spec, networks.actors)
         macs = sum(count_macs(teacher.actors[g], teacher.probe(g)) * len(a) for g, a in setup.spec.groups.items())
         return self._row(job, teacher, macs, seconds)
@@ -223,9 +224,9 @@ class Bench:
             seed=seed,
         )
         lessons = room.lessons(episodes)
-        started = time.perf_counter()
+        started = time.process_time()
         student, _ = make_student(spec, parent, room, lessons, seed=seed)
-        return student, time.perf_counter() - started
+        return student, time.process_time() - started
 
     def _retention(self, team: TeamPolicy, kind: str) -> float:
         """(student - random) / (teacher - random), all on the same episodes."""

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import torch
 from echo import STEPS, Echo, teach
+from torch import Tensor, nn
 
 from kdnas.config.study import DistillTable
 from kdnas.distill import Classroom, Lessons, make_pools, open_classroom
-from kdnas.envs import TeamEnv
+from kdnas.envs import EnvSpec, TeamEnv
 from kdnas.teachers import Teacher, record
 from kdnas.teachers.episodes import Episodes, teacher_chooser
 
@@ -25,6 +26,18 @@ RECIPE: dict[str, Any] = {
     "on_policy_rounds": 2,
     "on_policy_episodes": 16,
 }
+
+
+class Half(nn.Module):
+    """A critic that expects 1/2 of everyone."""
+
+    def forward(self, state: Tensor, gone: Tensor) -> Tensor:
+        return torch.full((len(state), 2), 0.5)
+
+
+def teach_with_critic(spec: EnvSpec) -> Teacher:
+    """`echo.teach` with a critic, so that none is fitted, which takes seconds."""
+    return Teacher(spec, teach(spec).actors, Half())
 
 
 def demonstrate(env: TeamEnv, teacher: Teacher) -> Episodes:

@@ -14,7 +14,7 @@ from kdnas.errors import ConfigError
 from kdnas.policies.actions import Box, Discrete, MultiDiscrete
 from kdnas.teachers import Episodes, GroupRecord, Reading, Teacher
 
-from .conftest import MakeRoom, demonstrate
+from .conftest import Half, MakeRoom, demonstrate
 
 TWO, BOX = Discrete(2), Box((-1.0,), (1.0,))
 
@@ -119,13 +119,6 @@ def test_columns_are_there_when_they_are_asked_for(make_room: MakeRoom) -> None:
     said = columns["others"]["parameters"]
     torch.testing.assert_close(others[:320], said[320:] - said[320:].mean(1, keepdim=True))
     torch.testing.assert_close(others[320:], said[:320] - said[:320].mean(1, keepdim=True))
-
-
-class Half(nn.Module):
-    """A critic that expects 1/2 of everyone."""
-
-    def forward(self, state: Tensor, gone: Tensor) -> Tensor:
-        return torch.full((len(state), 2), 0.5)
 
 
 def test_advantages_are_those_of_the_teachers_own_critic(make_room: MakeRoom) -> None:

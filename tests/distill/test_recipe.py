@@ -52,14 +52,14 @@ def test_a_child_inherits(make_room: MakeRoom, demonstrations: Lessons) -> None:
 
 
 def test_quantized_students_learn_and_stay_brevitas_networks(make_room: MakeRoom, demonstrations: Lessons) -> None:
-    ancestor, _ = make_student(spec("float", 16), None, make_room(), demonstrations, seed=1)
+    ancestor = made(spec("float", 16), None, make_room(), demonstrations, seed=1)
     rounded, trained = (
         make_student(spec("w2a8i8", 16), ancestor, make_room(qat_steps=steps), demonstrations, seed=2)[0]
         for steps in (0, 400)
     )
     assert type(trained.network) is type(rounded.network) is QuantMlp
     assert not trained.training
-    assert divergence(trained, demonstrations) < 0.8 * divergence(rounded, demonstrations)
+    assert distance(trained, demonstrations) < 0.8 * distance(rounded, demonstrations)
 
 
 def test_inheriting_beats_starting_from_scratch(make_room: MakeRoom, demonstrations: Lessons) -> None:

@@ -51,7 +51,7 @@ ENVIRONMENTS = {"simple_spread": "spread", "simple_speaker_listener": "speaker_l
 """Name in the results -> study."""
 VALIDATION_EPISODES, FINAL_EPISODES = 1024, 500
 
-LONG = {"recovery_steps": 40_000, "on_policy_rounds": 20}
+LONG = {"recovery_steps": 20_000, "on_policy_rounds": 16, "polish": {"rounds": 150}}
 """What fits into 60 seconds on one core."""
 
 
@@ -74,8 +74,8 @@ class Job:
         return (self.env, self.student, self.bits, self.variant, self.seed, self.seeds)
 
 
-AS_LONG = 20_000
-"""Recovery steps that take as long as the study's own and 20 rounds of polish."""
+AS_LONG = 18_000
+"""Recovery steps that take as long as the study's own and 60 rounds of polish."""
 
 ALONE_S = 40.0
 """What ancestor and recovery take together on one core."""
@@ -118,7 +118,7 @@ def blocks() -> dict[str, list[Job]]:
             ]
             found["ways"] += [
                 replace(one, variant="KL, early stopping", recipe={"adaptive": {"patience": 4}}),
-                replace(one, variant="KL + polish", recipe={"polish": {"rounds": 20}}),
+                replace(one, variant="KL + polish", recipe={"polish": {"rounds": 60}}),
                 replace(one, variant="KL, as long as with polish", recipe={"recovery_steps": AS_LONG}),
                 replace(one, variant="MAPPO alone"),
             ]

@@ -204,9 +204,9 @@ class PolishTable(Strict):
     """Batches of on-policy episodes, each learned from and thrown away; 0 switches it off."""
     episodes: Count = 256
     """Episodes of each such batch."""
-    learning_rate: Positive = 3e-4
+    learning_rate: Positive = 1e-3
     """Of Adam; it falls to 0 over the rounds."""
-    leash: NonNegative = 0.1
+    leash: NonNegative = 0.03
     """Weight of the KL to the teacher beside the policy gradient."""
     validation_episodes: Count = 512
     """Played before and after, with teachers in all other seats, to keep the better one."""

@@ -50,9 +50,11 @@ class Lessons:
 
 
 def split_tracks(lessons: Lessons, share: float, generator: torch.Generator) -> tuple[Lessons, Lessons]:
-    """Most tracks, and a random share of them, at least one, to hold out."""
+    """Most tracks, and a random share of them, at least one, to hold out; one track alone is both."""
     track = (lessons.position == 0).cumsum(0) - 1
     count = int(track[-1]) + 1
+    if count == 1:
+        return lessons, lessons
     held = torch.zeros(count, dtype=torch.bool)
     held[torch.randperm(count, generator=generator)[: max(int(share * count), 1)]] = True
     chosen = held[track]

@@ -125,3 +125,8 @@ def test_whole_tracks_are_held_out(tracks_of: MakeLessons) -> None:
     assert values_by_track(other) != values_by_track(held)
     # At least one, of however few.
     assert len(values_by_track(split_tracks(tracks_of([0], [1], [2]), 0.01, torch.Generator())[1])) == 1
+
+
+def test_one_track_is_learned_from_and_held_out(tracks_of: MakeLessons) -> None:
+    lessons = tracks_of([1, 2, 3])
+    assert split_tracks(lessons, 0.05, torch.Generator().manual_seed(0)) == (lessons, lessons)

@@ -1,6 +1,6 @@
 """The README's table: a whole search of `spread` under `latency<2ms`, as `make search` runs it.
 
-    python benchmarks/headline.py                       searches (five minutes), and writes results and table
+    python benchmarks/headline.py                       searches (ten minutes), and writes results and table
     python benchmarks/headline.py --run runs/spread     takes a search that has ended
 
 Every figure is a mean over the study's 500 final episodes of the real mpe2, on seeds that nothing was chosen on.

@@ -14,7 +14,7 @@ from kdnas.distill.lessons import Lessons, split_tracks
 from kdnas.distill.losses import divergence, weighted_mean
 from kdnas.distill.memory import LessonMemory
 from kdnas.distill.polish import polish
-from kdnas.distill.teaching import Teaching, answer
+from kdnas.distill.teaching import Teaching, answer, ask
 from kdnas.distill.trainer import Training, train
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.family import load_family
@@ -66,10 +66,11 @@ def make_student(
         student = prune(parent, spec, family, importance_loss)
         steps, learning_rate = recipe.recovery_steps, recipe.learning_rate
     else:
-        batches = [memory.batch(recipe.batch).views for _ in range(CALIBRATION_BATCHES)]
+        batches = [ask(parent, memory, recipe.batch, recipe)[0] for _ in range(CALIBRATION_BATCHES)]
         student = quantize(parent, spec, family, batches)
         steps, learning_rate = recipe.qat_steps, recipe.qat_learning_rate
-    pupil = training_twin(student, family)
+    # A twin computes without calling its layers, so that nobody could listen to the last one.
+    pupil = student if room.roles is not None else training_twin(student, family)
     training = train(
         pupil,
         room,

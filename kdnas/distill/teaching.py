@@ -33,7 +33,7 @@ class Teaching:
 
     def __init__(self, room: Classroom, student: Student, generator: torch.Generator) -> None:
         recipe = room.recipe
-        self._recipe, self._pool, self._student = recipe, room.pool, student
+        self._recipe, self._student = recipe, student
         self._actions = student.spaces.actions
         self._q_temperature = room.teacher.reading[room.pool.groups[0]].q_temperature
         self._other_outputs = [space.outputs for space in other_spaces(room.pool, room.env.spec)]
@@ -121,15 +121,24 @@ def answer(
     student: Student, memory: LessonMemory, rows: int, recipe: DistillTable
 ) -> tuple[Tensor, Lessons, Tensor | None]:
     """Outputs (R, N) of a student, the lessons (R) that it was asked, and which of them count, None being all."""
+    views, lessons, counted = ask(student, memory, rows, recipe)
+    return student(views).flatten(0, -2), lessons, counted
+
+
+def ask(
+    student: Student, memory: LessonMemory, rows: int, recipe: DistillTable
+) -> tuple[Tensor, Lessons, Tensor | None]:
+    """Random views as a student reads them, (R, V) or, for a recurrent one, stretches (C, L, V); lessons and counted as
+    `answer` says."""
     if not student.hidden_size:
         lessons = memory.batch(rows)
-        return student(lessons.views), lessons, None
+        return lessons.views, lessons, None
     length = recipe.sequence_steps
     windows = memory.windows(max(rows // length, 1), length, recipe.burn_in_steps)
-    outputs = student(windows.lessons.views.reshape(-1, length, student.spaces.observation_size))
     counted = windows.counted.flatten().to(torch.float32)
     # Rows of a mean weigh 1 on average, however many of them count.
-    return outputs.flatten(0, 1), windows.lessons, counted / counted.mean().clamp_min(1e-8)
+    weights = counted / counted.mean().clamp_min(1e-8)
+    return windows.lessons.views.reshape(-1, length, student.spaces.observation_size), windows.lessons, weights
 
 
 def _by_track(student: Student, lessons: Lessons) -> Tensor:

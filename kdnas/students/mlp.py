@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import skip_init  # leaves the global generator alone
 
 from kdnas.envs.spec import AgentSpec
 from kdnas.spaces.spec import FLOAT_BITS, StudentSpec
 from kdnas.students.fake_quant import SMALLEST_RANGE, FakeQuantMlp, snap
 from kdnas.students.family import LayerShape
+from kdnas.students.linears import make_linear
 
 STATISTICS_BATCHES = 30
 """Batches in training mode from which a fresh activation quantizer takes its first scale; later ones learn it."""
@@ -22,14 +22,7 @@ class Mlp(nn.Module):
 
     def __init__(self, sizes: Sequence[int], generator: torch.Generator) -> None:
         super().__init__()
-        self.linears = nn.ModuleList(
-            skip_init(nn.Linear, fan_in, fan_out)  # type: ignore[no-untyped-call]
-            for fan_in, fan_out in pairwise(sizes)
-        )
-        for linear in self.linears:
-            assert isinstance(linear, nn.Linear)
-            nn.init.orthogonal_(linear.weight, 2**0.5, generator=generator)
-            nn.init.zeros_(linear.bias)
+        self.linears = nn.ModuleList(make_linear(fan_in, fan_out, generator) for fan_in, fan_out in pairwise(sizes))
 
     def forward(self, observations: Tensor) -> Tensor:
         hidden = observations

@@ -1,13 +1,14 @@
 import pytest
 import torch
 
+from kdnas.compress import quantize
 from kdnas.distill import Classroom, LessonMemory, Lessons, divergence, lineage, make_student
 from kdnas.distill.recipe import fit_normalisation
 from kdnas.distill.trainer import play_on_policy
 from kdnas.spaces import StudentSpec, parse_bits
 from kdnas.students import QuantMlp, Student
 
-from .conftest import MakeRoom
+from .conftest import MakeRoom, demonstrate
 
 
 def spec(bits: str, *hidden: int) -> StudentSpec:
@@ -116,3 +117,26 @@ def test_no_student_learns_from_an_episode_that_it_is_scored_on(make_room: MakeR
     play_on_policy(student, room, memory, torch.Generator().manual_seed(4))
     assert len(seeds) == 16
     assert {seed % 4 for seed in seeds} == {3}
+
+
+def test_quantized_students_learn_roles_too(make_room: MakeRoom, demonstrations: Lessons) -> None:
+    room = make_room(loss={"role": 0.1, "role_size": 2}, recovery_steps=5, on_policy_rounds=0, qat_steps=5)
+    lessons = room.lessons(demonstrate(room.env, room.teacher))
+    ancestor = made(spec("float", 16), None, room, lessons, seed=1)
+    assert type(made(spec("w4a8i8", 16), ancestor, room, lessons, seed=2).network) is QuantMlp
+
+
+def test_recurrent_students_are_calibrated_on_stretches(
+    make_room: MakeRoom, demonstrations: Lessons, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = make_room(ancestor_steps=2, qat_steps=2, on_policy_rounds=0, sequence_steps=4, burn_in_steps=1)
+    own = StudentSpec(family="gru", base=(4,), hidden=(4,), bits=parse_bits("w8a8i8"))
+    shapes: list[tuple[int, ...]] = []
+
+    def note(student, spec, family, batches):
+        shapes.extend(tuple(batch.shape) for batch in batches)
+        return quantize(student, spec, family, batches)
+
+    monkeypatch.setattr("kdnas.distill.recipe.quantize", note)
+    made(own, made(own.dense, None, room, demonstrations, seed=1), room, demonstrations, seed=2)
+    assert set(shapes) == {(32, 4, 3)}  # 128 rows in stretches of four steps

@@ -6,13 +6,14 @@ be weighted; `relation` compares whole batches and is a scalar. Rows without one
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init  # leaves the global generator alone
 
 from kdnas.policies.actions import ActionSpace, Box
-from kdnas.policies.distribution import LOG_STD_RANGE, factors, log_prob, mode
+from kdnas.policies.distribution import LOG_STD_RANGE, factors, log_prob, log_probabilities, mode
 from kdnas.policies.masks import mask_logits
 
 
@@ -34,14 +35,10 @@ def divergence(
     if isinstance(actions, Box):
         mean, log_std = teacher.chunk(2, -1)
         return (0.5 * ((student - mean) * (-log_std.clamp(*LOG_STD_RANGE)).exp()).square()).sum(-1)
-    said = [
-        factors(actions, mask_logits(logits, mask) / temperature) for logits in (teacher, student)
-    ]
-    total = torch.zeros(len(student), device=student.device)
-    for teacher_logits, student_logits in zip(*said, strict=True):
-        log_teacher, log_student = teacher_logits.log_softmax(-1), student_logits.log_softmax(-1)
-        total = total + (log_teacher.exp() * (log_teacher - log_student)).sum(-1)
-    return temperature**2 * total
+    said = [factors(actions, _sharpen(mask_logits(logits, mask), temperature)) for logits in (teacher, student)]
+    parts = [_Divergence.apply(own, his) for his, own in zip(*said, strict=True)]  # type: ignore[no-untyped-call]
+    total: Tensor = parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
+    return total if temperature == 1 else temperature**2 * total
 
 
 def cross_entropy(actions: ActionSpace, student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
@@ -141,6 +138,29 @@ def weighted_mean(rows: Tensor, weights: Tensor | None) -> Tensor:
     It is divided by B and not by the sum of the weights: a batch that weighs nothing teaches nothing.
     """
     return rows.mean() if weights is None else (weights * rows).mean()
+
+
+def _sharpen(logits: Tensor, temperature: float) -> Tensor:
+    return logits if temperature == 1 else logits / temperature
+
+
+class _Divergence(torch.autograd.Function):
+    """KL(softmax(z_T) || softmax(z_S)) of logits (B, N), with d/dz_S = softmax(z_S) - softmax(z_T) written down.
+
+    The operations of so small a loss take longer to be called than to be computed, forwards and backwards.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, student: Tensor, teacher: Tensor) -> Tensor:
+        log_teacher, log_student = log_probabilities(teacher), log_probabilities(student)
+        taught = log_teacher.exp()
+        ctx.save_for_backward(taught, log_student)
+        return (taught * (log_teacher - log_student)).sum(-1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        taught, log_student = ctx.saved_tensors
+        return log_student.exp().sub_(taught).mul_(gradient.unsqueeze(-1)), None
 
 
 def _unit(rows: Tensor) -> Tensor:

@@ -65,17 +65,20 @@ class Teaching:
 
     def _weigh(self, outputs: Tensor, lessons: Lessons, counted: Tensor | None, heard: list[Tensor]) -> Tensor:
         table, taught = self._recipe.loss, lessons.parameters
-        far = total = outputs.new_zeros(len(outputs))
+        terms = []
+        far = outputs.new_zeros(len(outputs))
         if table.kl or self._threshold is not None:
             far = divergence(self._actions, outputs, taught, lessons.masks, self._recipe.temperature)
-            total = table.kl * far
+        if table.kl:
+            terms.append(far if table.kl == 1 else table.kl * far)
         if table.cross_entropy:
-            total = total + table.cross_entropy * cross_entropy(self._actions, outputs, taught, lessons.masks)
+            terms.append(table.cross_entropy * cross_entropy(self._actions, outputs, taught, lessons.masks))
         if table.q and self._q_temperature is not None:
-            total = total + table.q * q_error(self._actions, outputs, taught, lessons.masks, self._q_temperature)
+            terms.append(table.q * q_error(self._actions, outputs, taught, lessons.masks, self._q_temperature))
         if self._projector is not None and lessons.roles is not None:
             hidden = torch.cat(heard) if len(heard) == 1 else torch.stack(heard, 1).flatten(0, 1)
-            total = total + table.role * role_alignment(self._projector(hidden), lessons.roles)
+            terms.append(table.role * role_alignment(self._projector(hidden), lessons.roles))
+        total = sum(terms[1:], start=terms[0]) if terms else torch.zeros_like(far)
         loss = weighted_mean(total, self._weights(far, lessons, counted))
         if table.relation and lessons.others is not None:
             own, his = (representation(self._actions, said, lessons.masks) for said in (outputs, taught))

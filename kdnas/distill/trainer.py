@@ -1,9 +1,11 @@
 """The inner loop: one student learns to answer as its teacher does, on states that it leads to itself."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
 
 from kdnas.distill.classroom import Classroom
 from kdnas.distill.lessons import Lessons
@@ -63,6 +65,7 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     parameters = [*student.parameters(), *teaching.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=learning_rate, fused=True)
+    gradient = join_gradients(parameters)
     student.train()
     rounds = [index * steps // recipe.on_policy_rounds for index in range(recipe.on_policy_rounds)]
     pending = rounds[1:] if student.spec == student.spec.dense else rounds
@@ -87,9 +90,9 @@ def train(
         for setting in optimizer.param_groups:
             setting["lr"] = learning_rate * max(0.5 * (1 + math.cos(math.pi * share)), 1e-3)
         loss = teaching.loss(memory, recipe.batch)
-        optimizer.zero_grad()
+        gradient.zero_()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        gradient.mul_((1 / gradient.norm()).clamp_max(1.0))
         optimizer.step()
         step += 1
         recent, counted = recent + loss.detach(), counted + 1
@@ -103,6 +106,14 @@ def train(
     student.eval()
     student.check_finite()
     return Training(steps=step, loss=loss_mean)
+
+
+def join_gradients(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Make the gradients of parameters parts of one vector, so that one operation clears or clips them all."""
+    gradient = torch.zeros(sum(parameter.numel() for parameter in parameters))
+    for parameter, part in zip(parameters, torch.split(gradient, [p.numel() for p in parameters]), strict=True):
+        parameter.grad = part.view_as(parameter)
+    return gradient
 
 
 def play_on_policy(student: Student, room: Classroom, memory: LessonMemory, generator: torch.Generator) -> None:

@@ -35,11 +35,12 @@ def gate() -> str:
     return Table(header=("candidates a second, median", "lowest", "highest"), rows=(row,)).markdown()
 
 
-def qat_step() -> str:
-    """What a quantization-aware step costs."""
-    steps = json.loads((ROOT / "benchmarks/results/qat_step.json").read_text(encoding="utf-8"))["steps"]
-    rows = tuple((step["shape"], *(f"{step['ratios'][way]:.1f}" for way in ("twin", "brevitas"))) for step in steps)
-    return Table(header=("network", "as trained here", "brevitas' own modules"), rows=rows).markdown()
+def training_step() -> str:
+    """What steps of training cost."""
+    steps = json.loads((ROOT / "benchmarks/results/training_step.json").read_text(encoding="utf-8"))["steps"]
+    ways = tuple(steps[0]["ratios"])
+    rows = tuple((step["shape"], *(f"{step['ratios'][way]:.1f}" for way in ways)) for step in steps)
+    return Table(header=("network", *ways), rows=rows).markdown()
 
 
 def distill(variants: Sequence[str], kind: str) -> str:
@@ -87,7 +88,7 @@ HEADLINE = ("one recovery of 60 s",)
 TABLES: dict[str, Callable[[], str]] = {
     "headline": headline,
     "gate": gate,
-    "qat_step": qat_step,
+    "training_step": training_step,
     "distill-terms": lambda: distill(TERMS, "validation"),
     "distill-ways": lambda: distill(WAYS, "validation"),
     "distill-headline": lambda: distill(HEADLINE, "final"),

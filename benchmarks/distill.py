@@ -51,7 +51,7 @@ ENVIRONMENTS = {"simple_spread": "spread", "simple_speaker_listener": "speaker_l
 """Name in the results -> study."""
 VALIDATION_EPISODES, FINAL_EPISODES = 1024, 500
 
-LONG = {"recovery_steps": 20_000, "on_policy_rounds": 16, "polish": {"rounds": 150}}
+LONG = {"recovery_steps": 24_000, "on_policy_rounds": 20, "polish": {"rounds": 150}}
 """What fits into 60 seconds on one core."""
 
 
@@ -122,11 +122,11 @@ def blocks() -> dict[str, list[Job]]:
                 replace(one, variant="KL, as long as with polish", recipe={"recovery_steps": AS_LONG}),
                 replace(one, variant="MAPPO alone"),
             ]
-            found["bits"] += [replace(one, variant="KL", bits=bits) for bits in ("w8a8i8", "w4a8i8")]
+            found["bits"] += [replace(one, variant="KL", bits=bits) for bits in ("w8a8", "w4a8")]
         found["bits"] += [
             Job(env="simple_spread", student="24x24", bits=bits, variant="one recovery of 60 s", seed=seed,
                 seeds="final", recipe=LONG)
-            for bits in ("w8a8i8", "w4a8i8")
+            for bits in ("w8a8", "w4a8")
         ]  # fmt: skip
     return found
 
@@ -188,7 +188,7 @@ class Bench:
         setup, pool = self.setup, self.setup.pools[name]
         hidden = tuple(map(int, job.student.split("x")))
         base = (64,) * len(hidden) if job.inherited else hidden
-        spec = StudentSpec(family="mlp", base=base, hidden=hidden, bits=parse_bits(job.bits))
+        spec = StudentSpec(family="mlp", base=base, hidden=hidden, bits=parse_bits(job.bits if job.bits == "float" else f"{job.bits}i8"))
         bank = StudentBank(folder=self.folder / "bank", environment=job.env, recipe=setup.config.distill, seed=job.seed)
         own: Student | None = None
         seconds = 0.0

@@ -253,7 +253,5 @@ def test_inputs_that_never_change_are_fed_and_not_read(
     assert session.get_inputs()[0].shape == ["batch", 18]
     other = rows.copy()
     other[:, [0, 15, 17]] = 1e3
-    left, right = session.run(
-        ["left.outputs", "right.outputs"], {"left.observation": rows, "right.observation": other}
-    )
+    left, right = session.run(["left.outputs", "right.outputs"], {"left.observation": rows, "right.observation": other})
     assert (left == right).all()

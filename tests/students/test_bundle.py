@@ -125,7 +125,7 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
             lambda t: t["groups"]["drones"]["spaces"]["actions"].update(kind="box", low=[1.0], high=[0.0]),
             r"\[groups.drones.spaces.actions\]: box: low < high must hold",
         ),
-        (lambda t: t["groups"]["drones"]["spaces"].update(constant=[3]), r"\[groups.drones.spaces\]: constant: features"),
+        (lambda t: t["groups"]["drones"]["spaces"].update(constant=[3]), r"drones.spaces\]: constant: features are"),
         (lambda t: t["groups"]["drones"]["spaces"].update(constant=[0, 1, 2]), "constant: all 3 features"),
         (lambda t: t["groups"]["drones"]["spaces"].update(constant="0"), "constant"),
         # The first layer of the scout has 6 columns.

@@ -9,7 +9,8 @@ core, from an ancestor (64x64, one for each environment and seed) that all varia
 `seconds` are of that core's time, so that a busy machine does not change them much.
 
 `episodes` of `validation` rows are of the batched twin, on seeds that variants may be chosen by; those of `final` rows
-are of the real mpe2, on the study's final seeds, and nothing is ever chosen by them.
+are of the real mpe2, on the study's final seeds, and nothing is ever chosen by them. `macs` count all inputs of a view,
+also those that never change, which the students leave out.
 """
 
 import argparse
@@ -39,7 +40,7 @@ from kdnas.spaces.spec import StudentSpec
 from kdnas.students.family import load_family
 from kdnas.students.student import Student, Team
 from kdnas.study.setup import Setup, open_study, read_study
-from kdnas.study.tasks import record_demonstrations
+from kdnas.study.tasks import record_demonstrations, see_demonstrations
 from kdnas.teachers import Teacher, train_mappo
 
 RESULTS = ROOT / "benchmarks/results/distill.json"
@@ -135,10 +136,11 @@ class Bench:
     """One environment, opened in one process."""
 
     def __init__(self, env: str) -> None:
-        self.setup: Setup = open_study(read_study(ENVIRONMENTS[env]))
+        setup = open_study(read_study(ENVIRONMENTS[env]))
         self.folder = CACHE / env
         with FileLock(self._lock("demonstrations")):
-            self.demonstrations = record_demonstrations(self.setup, self.folder)
+            self.demonstrations = record_demonstrations(setup, self.folder)
+        self.setup: Setup = see_demonstrations(setup, self.demonstrations)
         self._real = None
 
     def run(self, job: Job) -> dict[str, Any]:
@@ -152,7 +154,7 @@ class Bench:
             students[name], took = self._train(name, job, recipe)
             seconds += took
         team = {group: students[pool.name] for group, pool in self.setup.pools.items()}
-        macs = sum(
+        macs = sum(  # all inputs counted, also those that never change
             count_macs(load_family("mlp").build(each.spec.floating, each.spaces, torch.Generator()), each.probe())
             * len(self.setup.spec.groups[group])
             for group, each in team.items()

@@ -34,7 +34,10 @@ ALIKE = {
 
 
 class Echo:
-    """Steps in batches: `left` and `right` see 3 numbers and have 3 actions; with `kinds` `right` sees 4 and has 2."""
+    """Steps in batches: `left` and `right` see 3 numbers and have 3 actions; with `kinds` `right` sees 4 and has 2.
+
+    Behind them all see `still` numbers that never change.
+    """
 
     def __init__(
         self,
@@ -42,13 +45,18 @@ class Echo:
         actions: str = "discrete",
         kinds: bool = False,
         masked: bool = False,
+        still: int = 0,
         step_s: float = 0.0,
         fails_at: int = 0,
     ) -> None:
         self.name = "echo"
         other = AgentSpec(observation_size=4, actions=Discrete(2), masked=masked)
         alike = replace(ALIKE[actions], masked=masked)
-        self.agents = {"left": alike, "right": other if kinds else alike}
+        agents = {"left": alike, "right": other if kinds else alike}
+        self.agents = {
+            agent: replace(spaces, observation_size=spaces.observation_size + still) for agent, spaces in agents.items()
+        }
+        self._still = still
         self.state_size = sum(spec.observation_size for spec in self.agents.values())
         self._step_s, self._fails_at = step_s, fails_at
 
@@ -71,8 +79,10 @@ class Echo:
 
     def _seen(self, agent: str) -> np.ndarray:
         own = self.agents[agent].observation_size
-        rows = self._drawn[:, self._step]
-        return rows[:, :own] if agent == "left" else rows[:, -own:]
+        rows = self._drawn[:, self._step].copy()
+        seen = rows[:, :own] if agent == "left" else rows[:, -own:]
+        seen[:, own - self._still :] = 0.5
+        return seen
 
     def _paid(self, agent: str, chosen: np.ndarray) -> np.ndarray:
         space, seen = self.agents[agent].actions, self._seen(agent)

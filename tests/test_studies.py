@@ -13,7 +13,7 @@ from kdnas.policies.actions import Box
 from kdnas.spaces import SpaceConfig, make_space
 from kdnas.study.search import profile
 from kdnas.study.setup import open_study, read_study
-from kdnas.study.tasks import RANDOM, TEACHER
+from kdnas.study.tasks import RANDOM, TEACHER, play_demonstrations
 
 STUDIES = sorted(shipped("studies"))
 SPACES = sorted(shipped("search_spaces"))
@@ -72,6 +72,15 @@ def test_a_study_opens_and_is_priced(name):
     flops = [team.cost.team.flops for team in report.teams]
     assert flops == sorted(flops)
     assert report.feasible_share == 1.0  # no shipped study has a budget of its own
+
+
+def test_spread_agents_do_not_talk():
+    """Of 18 features the last four are what the two others say; in the speaker's task all of them change."""
+    found = {}
+    for name in ("spread_tiny", "speaker_listener"):
+        setup = open_study(read_study(name))
+        found[name] = setup.without_constants(play_demonstrations(setup)).constant
+    assert found == {"spread_tiny": {f"agent_{seat}": (14, 15, 16, 17) for seat in range(3)}, "speaker_listener": {}}
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ def prune(student: Student, spec: StudentSpec, family: Family, loss: Callable[[S
         StudentError: the realised widths are not those of the spec (torch-pruning leaves a layer alone, silently, when
             a ratio rounds to nothing).
     """
-    units = family.units(spec.dense, student.spaces)
+    units = family.units(spec.dense, student.spaces.inputs)
     pruned = copy.deepcopy(student)
     if units is None:
         _prune_by_graph(pruned, spec, family, loss)
@@ -46,7 +46,7 @@ def _prune_by_units(
         importance = unit_importance(dense, each, width)
         groups.append((each, choose_units(importance, spec.hidden[each.layer]), width))
     # Built as any network of the spec, so that nothing else in it can remember the widths that were.
-    network = family.build(spec.floating, pruned.spaces, torch.Generator().manual_seed(0))
+    network = family.build(spec.floating, pruned.spaces.inputs, torch.Generator().manual_seed(0))
     try:
         network.load_state_dict(cut_units(pruned.network.state_dict(), groups))
     except RuntimeError as error:
@@ -69,7 +69,7 @@ def _prune_by_graph(pruned: Student, spec: StudentSpec, family: Family, loss: Ca
         kept = [module for module in pruned.network.modules() if isinstance(module, nn.Linear) and module not in ratios]
         pruner = tp.pruner.BasePruner(
             pruned.network,
-            torch.zeros(1, pruned.spaces.observation_size),
+            torch.zeros(1, pruned.spaces.inputs.observation_size),
             importance=tp.importance.GroupTaylorImportance(),
             pruning_ratio=0.0,
             pruning_ratio_dict=ratios,

@@ -1,6 +1,7 @@
 """Numbers of a study file, and the features of an observation."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -39,6 +40,17 @@ def _read_features(given: Any) -> Any:
             raise ValueError(f"a range goes up, and ends below {MAX_FEATURES}, but got {item!r}")
         features.extend(range(first, last + 1))
     return tuple(features)
+
+
+def format_features(features: Sequence[int]) -> str:
+    """Ascending indices as a study file names them: (0, 1, 2, 3, 7) -> "0-3, 7"."""
+    runs: list[list[int]] = []
+    for feature in features:
+        if runs and feature == runs[-1][-1] + 1:
+            runs[-1].append(feature)
+        else:
+            runs.append([feature])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 Features = Annotated[tuple[CountOrZero, ...], Field(min_length=1), BeforeValidator(_read_features)]

@@ -240,6 +240,9 @@ class DistillTable(Strict):
     where an episode begins it needs none."""
     memory_rows: Count = 400_000
     """Observations kept for training; the oldest on-policy ones make room."""
+    drop_constant_inputs: Switch = True
+    """Students do not read the features that never change in the demonstrations, which could do no more than a bias
+    does: fewer weights and multiply-accumulates, and the same answers."""
     normalise: Switch = False
     """Shift and scale each observation feature by its mean and deviation in the demonstrations (priced: 2 numbers and
     one multiply-accumulate a feature)."""

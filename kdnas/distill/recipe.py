@@ -52,9 +52,10 @@ def make_student(
         demonstrations, held_out = split_tracks(demonstrations, HELD_OUT, generator)
     memory = LessonMemory(demonstrations, recipe.memory_rows, generator)
     if parent is None:
-        network = family.build(spec, room.pool.spaces, generator)
-        normalisation = fit_normalisation(demonstrations) if recipe.normalise else None
-        student = Student(spec, room.pool.spaces, network, normalisation)
+        spaces = room.pool.spaces
+        network = family.build(spec, spaces.inputs, generator)
+        normalisation = fit_normalisation(demonstrations.views[:, list(spaces.kept)]) if recipe.normalise else None
+        student = Student(spec, spaces, network, normalisation)
         steps, learning_rate = recipe.ancestor_steps, recipe.learning_rate
     elif not spec.bits.quantized:
 
@@ -86,8 +87,8 @@ def make_student(
     return student.eval(), training
 
 
-def fit_normalisation(lessons: Lessons) -> Normalisation:
-    """Mean and deviation of each feature in the demonstrations; constant features are shifted only."""
-    mean, deviation = lessons.views.mean(0), lessons.views.std(0, correction=0)
+def fit_normalisation(features: Tensor) -> Normalisation:
+    """Mean and deviation of each feature of demonstrations (R, features); constant ones are shifted only."""
+    mean, deviation = features.mean(0), features.std(0, correction=0)
     scale = [1.0 / float(value) if value > 1e-6 else 1.0 for value in deviation]
     return Normalisation(shift=tuple(float(value) for value in mean), scale=tuple(scale))

@@ -1,5 +1,6 @@
 """`Entities`: which features of an observation speak of the agent itself, and which of each thing that it sees."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kdnas.errors import ConfigError
@@ -55,6 +56,24 @@ class Entities:
     def features(self) -> tuple[int, ...]:
         """All features that it names: the agent's own first, then set by set and member by member."""
         return (*self.own, *(feature for each in self.sets for member in each.members for feature in member))
+
+    def keep(self, features: Sequence[int]) -> "Entities":
+        """The declaration of an observation of which only these features are left, in this order; all sets are whole.
+
+        Example: `Entities(own=(0, 1), sets=(EntitySet(name="others", members=((3,), (4,))),)).keep((1, 3, 4))` has
+        `own=(0,)` and the members `((1,), (2,))`.
+        """
+        places = {feature: place for place, feature in enumerate(features)}
+        return Entities(
+            own=tuple(places[feature] for feature in self.own if feature in places),
+            sets=tuple(
+                EntitySet(
+                    name=each.name,
+                    members=tuple(tuple(places[feature] for feature in member) for member in each.members),
+                )
+                for each in self.sets
+            ),
+        )
 
     def check_fits(self, observation_size: int) -> None:
         """Refuse a declaration of features that an observation does not have.

@@ -21,10 +21,52 @@ class AgentSpec:
     masked: bool = False
     entities: Entities | None = None
     """What the features speak of, where the environment says so: families without an order of entities read it."""
+    constant: tuple[int, ...] = ()
+    """Features that never change, in ascending order: students are shown them and do not read them."""
 
     def __post_init__(self) -> None:
         if self.entities is not None:
             self.entities.check_fits(self.observation_size)
+        self._check_constant()
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The features that students read, in ascending order."""
+        return tuple(feature for feature in range(self.observation_size) if feature not in self.constant)
+
+    @property
+    def inputs(self) -> "AgentSpec":
+        """The spaces as the network of a student has them: without the constant features.
+
+        Example: of simple_spread's 18 features, the last four of which never change, its network has 14.
+        """
+        if not self.constant:
+            return self
+        kept = self.kept
+        entities = None if self.entities is None else self.entities.keep(kept)
+        return replace(self, observation_size=len(kept), entities=entities, constant=())
+
+    def _check_constant(self) -> None:
+        """
+        Raises:
+            ConfigError: features that are not there or out of order, all of them, or one of a member of a set.
+        """
+        if not self.constant:
+            return
+        ordered = list(self.constant) == sorted(set(self.constant))
+        if not ordered or self.constant[0] < 0 or self.constant[-1] >= self.observation_size:
+            raise ConfigError(
+                f"constant: features are counted from 0 to {self.observation_size - 1}, each once and in ascending "
+                f"order, but got {list(self.constant)}"
+            )
+        if len(self.constant) == self.observation_size:
+            raise ConfigError(f"constant: all {self.observation_size} features; a student reads at least one")
+        for each in self.entities.sets if self.entities is not None else ():
+            taken = [feature for feature in self.constant if any(feature in member for member in each.members)]
+            if taken:
+                raise ConfigError(
+                    f"constant: feature {taken[0]} is one of the entities {each.name!r}, which are read alike; keep it"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +87,8 @@ class EnvSpec:
     """S: length of the global state that centralised critics read."""
     views: Mapping[str, View] = field(default_factory=dict)
     """Group -> what its students see, for groups whose view the study limits."""
+    constant: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Group -> `AgentSpec.constant` of its students, counted in what they see."""
 
     def group_spec(self, group: str) -> AgentSpec:
         """The spaces that all agents of a group have in common."""
@@ -52,11 +96,12 @@ class EnvSpec:
 
     def student_spec(self, group: str) -> AgentSpec:
         """The spaces of a group's students: as the environment's, with the features that their view leaves."""
-        spaces = self.group_spec(group)
+        spaces, constant = self.group_spec(group), self.constant.get(group, ())
         if group not in self.views:
-            return spaces
+            return replace(spaces, constant=constant)
         # The environment's declaration counts the features of the whole observation, the view's those that are left.
-        return replace(spaces, observation_size=self.views[group].size, entities=self.views[group].entities)
+        view = self.views[group]
+        return replace(spaces, observation_size=view.size, entities=view.entities, constant=constant)
 
     @property
     def actions(self) -> dict[str, ActionSpace]:

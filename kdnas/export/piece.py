@@ -89,23 +89,14 @@ def trace(network: nn.Module, probe: tuple[Tensor, ...], *, group: str) -> Piece
 
 
 class _Rows(nn.Module):
-    """A student on rows (B, O) only: its own forward pass would leave two reshapes in the graph."""
-
-    shift: Tensor
-    scale: Tensor
+    """A student on rows (B, V) only: its own forward pass would leave two reshapes in the graph."""
 
     def __init__(self, student: Student) -> None:
         super().__init__()
-        self.network = student.network
-        self.normalised = student.normalisation is not None
-        if self.normalised:
-            self.register_buffer("shift", student.shift)
-            self.register_buffer("scale", student.scale)
+        self.student = student
 
-    def forward(self, observations: Tensor, *hidden: Tensor) -> Any:
-        if self.normalised:
-            observations = (observations - self.shift) * self.scale
-        return self.network(observations, *hidden)
+    def forward(self, views: Tensor, *hidden: Tensor) -> Any:
+        return self.student.network(self.student.read(views), *hidden)
 
 
 def _export(network: nn.Module, probe: tuple[Tensor, ...], path: Path, *, quantized: bool) -> None:

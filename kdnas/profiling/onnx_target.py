@@ -48,7 +48,7 @@ class OnnxTarget:
     def latency(self, family: str, spec: StudentSpec, spaces: AgentSpec, *, normalised: bool = False) -> Latency:
         known = load_family(family)
         if known.chain:
-            model = make_shape_model(AGENT, known.layers(spec, spaces), spaces, normalised=normalised)
+            model = make_shape_model(AGENT, known.layers(spec, spaces.inputs), spaces, normalised=normalised)
             return self._time(model, spaces)
         # What is exported is timed, for its shape alone does not say how its layers hang together.
         student = make_untrained(known, spec, spaces, normalised=normalised)

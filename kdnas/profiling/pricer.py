@@ -29,7 +29,7 @@ class Pricer:
         spec: the environment, for spaces and seats.
         teacher: what relative budgets compare with.
         target: where latency is measured.
-        normalised: students have a `Normalisation`: one more MAC, a shift and a scale for each observation feature.
+        normalised: students have a `Normalisation`: one more MAC, a shift and a scale for each feature that is read.
         measured: what `measurements` has returned in an earlier process on the same machine.
         pause: entered around each measurement, so that no worker trains meanwhile.
     """
@@ -58,11 +58,12 @@ class Pricer:
             KdnasError: the family is unknown, holds operators that cannot be counted, or cannot run on the target.
         """
         spaces = self._spec.student_spec(group)
-        layers = self._family(student.family).layers(student, spaces)
-        features = spaces.observation_size if self._normalised else 0
+        inputs = spaces.inputs
+        layers = self._family(student.family).layers(student, inputs)
+        features = inputs.observation_size if self._normalised else 0
         latency = self._latency(student, spaces) if measure else _UNMEASURED
         return Cost(
-            macs=self._count(student, spaces) + features,
+            macs=self._count(student, inputs) + features,
             bops=bops(layers),
             params=parameters(layers),
             memory_bytes=memory_bytes(layers, features),
@@ -95,20 +96,23 @@ class Pricer:
             self._families[name] = load_family(name)
         return self._families[name]
 
-    def _count(self, student: StudentSpec, spaces: AgentSpec) -> int:
-        key = (student.family, student.hidden, spaces)
+    def _count(self, student: StudentSpec, inputs: AgentSpec) -> int:
+        key = (student.family, student.hidden, inputs)
         if key not in self._macs:
             generator = torch.Generator().manual_seed(0)
-            network = self._family(student.family).build(student.floating, spaces, generator)
+            network = self._family(student.family).build(student.floating, inputs, generator)
             hidden = self._family(student.family).hidden_size(student)
-            views = torch.zeros(1, spaces.observation_size)
-            self._macs[key] = count_macs(network, (views, torch.zeros(1, hidden)) if hidden else (views,))
+            features = torch.zeros(1, inputs.observation_size)
+            self._macs[key] = count_macs(network, (features, torch.zeros(1, hidden)) if hidden else (features,))
         return self._macs[key]
 
     def _latency(self, student: StudentSpec, spaces: AgentSpec) -> Latency:
-        sizes = "-".join(map(str, (spaces.observation_size, *student.hidden, spaces.actions.outputs)))
-        if spaces.entities is not None:  # what a layer reads then depends on how many there are, and how large
-            own, sets = len(spaces.entities.own), [(len(each.members), each.width) for each in spaces.entities.sets]
+        entities, features = spaces.inputs.entities, str(spaces.observation_size)
+        if spaces.constant:  # they are selected first, and which ones makes no difference
+            features = f"{len(spaces.kept)}of{features}"
+        sizes = "-".join(map(str, (features, *student.hidden, spaces.actions.outputs)))
+        if entities is not None:  # what a layer reads then depends on how many there are, and how large
+            own, sets = len(entities.own), [(len(each.members), each.width) for each in entities.sets]
             sizes += f"({'+'.join([str(own), *(f'{count}x{width}' for count, width in sets)])})"
         extras = "+masked" * spaces.masked + "+normalised" * self._normalised
         key = f"{self._target.name}/{student.family}/{sizes}{extras}/{number_format(student.bits)}"

@@ -27,18 +27,21 @@ def make_shape_model(agent: str, layers: Sequence[LayerShape], spaces: AgentSpec
     Integers are stored in 8 bits, whatever their own; those of fewer bits are clipped, as in the exported graph.
 
     Raises:
-        StudentError: the layers are not a chain from O features to N outputs.
+        StudentError: the layers are not a chain from the features that are read to N outputs.
     """
+    features = spaces.inputs.observation_size
     sizes = [layers[0].columns, *(layer.rows for layer in layers)]
-    if sizes != [spaces.observation_size, *(layer.columns for layer in layers[1:]), spaces.actions.outputs]:
+    if sizes != [features, *(layer.columns for layer in layers[1:]), spaces.actions.outputs]:
         raise StudentError(
-            f"the ONNX target times chains of layers from {spaces.observation_size} observation features to "
+            f"the ONNX target times chains of layers from {features} observation features to "
             f"{spaces.actions.outputs} outputs, but got {[(layer.columns, layer.rows) for layer in layers]}"
         )
     chain = _Chain(f"{agent}.observation")
+    if spaces.constant:
+        chain.then("Gather", chain.indices(spaces.kept), axis=1)
     if normalised:
-        chain.then("Sub", chain.random(spaces.observation_size))
-        chain.then("Mul", chain.random(spaces.observation_size))
+        chain.then("Sub", chain.random(features))
+        chain.then("Mul", chain.random(features))
     if layers[0].input_bits < FLOAT_BITS:
         chain.quantize(layers[0].input_bits, signed=True)
     for layer in layers[:-1]:
@@ -82,6 +85,9 @@ class _Chain:
         weight = self._weight(layer)
         bias = [self._bias(layer)] if layer.bias else []
         self.then("Gemm", weight, *bias, transB=1)
+
+    def indices(self, places: Sequence[int]) -> str:
+        return self._constant(np.array(places, np.int64))
 
     def random(self, *shape: int) -> str:
         return self._constant(self._generator.normal(0.0, 0.1, shape).astype(np.float32))

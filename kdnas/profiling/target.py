@@ -44,6 +44,8 @@ class Target(Protocol):
     def latency(self, family: str, spec: StudentSpec, spaces: AgentSpec, *, normalised: bool = False) -> Latency:
         """Time a student of this shape and number format; `normalised` puts the map of observations before it.
 
+        It is shown `spaces.observation_size` features, and its network reads those of `spaces.inputs`.
+
         Raises:
             StudentError: the target cannot run such a student.
         """

@@ -18,12 +18,12 @@ def make_untrained(family: Family, spec: StudentSpec, spaces: AgentSpec, *, norm
         StudentError: no network of this family has such widths, or reads such observations.
     """
     generator = torch.Generator().manual_seed(0)
-    network = family.build(spec.floating, spaces, generator)
-    features = spaces.observation_size
+    network = family.build(spec.floating, spaces.inputs, generator)
+    features = spaces.inputs.observation_size
     normalisation = Normalisation(shift=(0.0,) * features, scale=(1.0,) * features) if normalised else None
     if not spec.bits.quantized:
         return Student(spec, spaces, network, normalisation).eval()
     student = Student(spec, spaces, family.quantize(network, spec), normalisation).train()
     with torch.no_grad():
-        student.step(torch.randn(ROWS, features, generator=generator), student.begin(ROWS))
+        student.step(torch.randn(ROWS, spaces.observation_size, generator=generator), student.begin(ROWS))
     return student.eval()

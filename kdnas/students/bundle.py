@@ -103,13 +103,15 @@ def load_student(path: str | os.PathLike[str]) -> StudentTeam:
     agents = [agent for entry in card.groups.values() for agent in entry.agents]
     if len(set(agents)) < len(agents):
         raise BundleError(f"{folder / CARD}: an agent is in two groups; copy the folder again")
-    students, views, spaces = {}, {}, {}
+    students, views, spaces, constant = {}, {}, {}, {}
     for group, entry in card.groups.items():
         students[group] = _read_student(folder, group, entry, tensors, specs)
-        seen = entry.spaces.spec
+        # The card has the students' spaces, and an EnvSpec those of the environment.
+        seen = replace(entry.spaces.spec, constant=())
+        if entry.spaces.constant:
+            constant[group] = entry.spaces.constant
         if entry.view is not None:
             views[group] = _read_view(folder, group, entry)
-            # The card has the students' spaces, and an EnvSpec those of the environment.
             seen = replace(seen, observation_size=views[group].observation_size, entities=None)
         spaces.update(dict.fromkeys(entry.agents, seen))
     spec = EnvSpec(
@@ -118,6 +120,7 @@ def load_student(path: str | os.PathLike[str]) -> StudentTeam:
         groups={group: entry.agents for group, entry in card.groups.items()},
         state_size=card.state_size,
         views=views,
+        constant=constant,
     )
     return StudentTeam(card, Team(spec, students))
 

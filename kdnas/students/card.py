@@ -89,6 +89,16 @@ class SpacesCard(Strict):
     actions: ActionsCard
     masked: bool
     entities: EntitiesCard | None = None
+    constant: tuple[int, ...] = ()
+    """Features that never changed in the demonstrations: shown to the student, and not read."""
+
+    @model_validator(mode="after")
+    def _are_spaces(self) -> Self:
+        try:
+            _ = self.spec
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return self
 
     @classmethod
     def of(cls, spaces: AgentSpec) -> Self:
@@ -98,21 +108,23 @@ class SpacesCard(Strict):
             actions=ActionsCard.of(spaces.actions),
             masked=spaces.masked,
             entities=None if spaces.entities is None else EntitiesCard.of(spaces.entities),
+            constant=spaces.constant,
         )
 
     @property
     def spec(self) -> AgentSpec:
-        """The spaces of the card; raises as `ActionsCard.space` and `EntitiesCard.entities`."""
+        """The spaces of the card."""
         return AgentSpec(
             observation_size=self.observation_size,
             actions=self.actions.space,
             masked=self.masked,
             entities=None if self.entities is None else self.entities.entities,
+            constant=self.constant,
         )
 
 
 class NormalisationCard(Strict):
-    """Shift and scale of each observation feature, applied before the network."""
+    """Shift and scale of each feature that the network reads."""
 
     shift: tuple[float, ...]
     scale: tuple[float, ...]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from kdnas.config.numbers import format_features
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.card import StudentCard
 from kdnas.units import format_quantity
@@ -38,6 +39,7 @@ def render_card(card: StudentCard) -> str:
             for group, entry in card.groups.items()
         ),
         "",
+        *_constant(card),
         *(
             f"`{', '.join(artifact.files)}` chooses the same action as the students on {artifact.agreed_rows:,} of "
             f"{artifact.checked_rows:,} recorded observations (largest difference of a logit {artifact.max_error:.2g}; "
@@ -66,6 +68,18 @@ def _row(name: str, student: float, teacher: float, dimension: Any) -> str:
     both = (student, teacher)
     shown = [f"{value:,}" if dimension == "count" else format_quantity(value, dimension) for value in both]
     return f"| {name} | {' | '.join(shown)} | {teacher / student:.1f} |" if student else f"| {name} | - | - | - |"
+
+
+def _constant(card: StudentCard) -> list[str]:
+    """What is shown to the students and not read; nothing where they read all."""
+    told = [
+        f"{format_features(entry.spaces.constant)} of {group}"
+        for group, entry in card.groups.items()
+        if entry.spaces.constant
+    ]
+    if not told:
+        return []
+    return [f"Features that never changed in the demonstrations are not read: {'; '.join(told)}.", ""]
 
 
 def _example(card: StudentCard) -> str:

@@ -68,6 +68,8 @@ class Family(Protocol):
     the beginning of an episode, to outputs and the next hidden state. Recurrent networks may have
     `unroll(views (K, T, V), hidden (K, H)) -> (K, T, N)`, which answers as T steps would and is faster.
 
+    `spaces` are those of a network, `AgentSpec.inputs`: what never changes is kept from it by the student.
+
     Nothing here may train, and nothing may draw from a global generator.
     """
 

@@ -19,7 +19,7 @@ from kdnas.students.family import load_family
 
 @dataclass(frozen=True, kw_only=True)
 class Normalisation:
-    """Affine map of each observation feature before the network: (x - shift) * scale, both (O,)."""
+    """Affine map of each feature that the network reads: (x - shift) * scale, both as long as `AgentSpec.kept`."""
 
     shift: tuple[float, ...]
     scale: tuple[float, ...]
@@ -30,8 +30,12 @@ class Student(nn.Module):
 
     `student(views)` maps views (..., V) to outputs (..., N). A recurrent one reads the last axis but one as time, from
     the beginning of an episode: (..., T, V) to (..., T, N); `step` goes on from a hidden state.
+
+    Views are whole; its network is one of `spaces.inputs` and is not shown the features that never change, which could
+    do no more than a bias does.
     """
 
+    kept: Tensor
     shift: Tensor
     scale: Tensor
 
@@ -43,6 +47,8 @@ class Student(nn.Module):
         self.network = network
         self.hidden_size = load_family(spec.family).hidden_size(spec)
         """Numbers that it remembers from one step to the next; 0 unless it is recurrent."""
+        if spaces.constant:
+            self.register_buffer("kept", torch.tensor(spaces.kept), persistent=False)
         if normalisation is not None:
             self.register_buffer("shift", torch.tensor(normalisation.shift), persistent=False)
             self.register_buffer("scale", torch.tensor(normalisation.scale), persistent=False)
@@ -53,7 +59,7 @@ class Student(nn.Module):
             return flat.reshape(*views.shape[:-1], flat.shape[-1])
         tracks = views.reshape(-1, *views.shape[-2:])
         if (unroll := getattr(self.network, "unroll", None)) is not None:
-            said: Tensor = unroll(self._normalise(tracks), self.begin(len(tracks)))
+            said: Tensor = unroll(self.read(tracks), self.begin(len(tracks)))
             return said.reshape(*views.shape[:-1], said.shape[-1])
         outputs, hidden = [], self.begin(len(tracks))
         for seen in tracks.unbind(1):
@@ -67,21 +73,24 @@ class Student(nn.Module):
         return torch.zeros(rows, self.hidden_size) if self.hidden_size else None
 
     def probe(self) -> tuple[Tensor, ...]:
-        """Zeros that its network takes, of one row: what it is traced with."""
+        """Zeros that it takes, of one row: what it is traced with."""
         hidden = self.begin(1)
         views = torch.zeros(1, self.spaces.observation_size)
         return (views,) if hidden is None else (views, hidden)
 
     def step(self, views: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """One decision: views (rows, V) and hidden state (rows, H) or None -> outputs (rows, N) and the next one."""
-        views = self._normalise(views)
+        features = self.read(views)
         if hidden is None:
-            return self.network(views), None
-        outputs, following = self.network(views, hidden)
+            return self.network(features), None
+        outputs, following = self.network(features, hidden)
         return outputs, following
 
-    def _normalise(self, views: Tensor) -> Tensor:
-        return views if self.normalisation is None else (views - self.shift) * self.scale
+    def read(self, views: Tensor) -> Tensor:
+        """Views (..., V) -> what the network is shown of them (..., len(`spaces.kept`)): selected, and normalised."""
+        # One operator wherever the features stand: onnxruntime gathers in half the time of a slice.
+        features = views.index_select(-1, self.kept) if self.spaces.constant else views
+        return features if self.normalisation is None else (features - self.shift) * self.scale
 
     def check_finite(self) -> None:
         """Refuse NaN and infinite weights.

@@ -68,14 +68,15 @@ def rebuild_student(
         BundleError: tensors that are not those of the spec, or that hold NaN or infinity.
     """
     family = load_family(spec.family)
-    weights = sum(layer.rows * layer.columns for layer in family.layers(spec, spaces))
+    inputs = spaces.inputs
+    weights = sum(layer.rows * layer.columns for layer in family.layers(spec, inputs))
     if weights > MAX_WEIGHTS:
         raise BundleError(f"{where}: the spec {spec} has {weights:,} weights; a student has {MAX_WEIGHTS:,} at most")
     if normalisation is not None:
         lengths = {len(normalisation.shift), len(normalisation.scale)}
-        if lengths != {spaces.observation_size}:
-            raise BundleError(f"{where}: the normalisation is not one of {spaces.observation_size} features")
-    network = family.build(spec.floating, spaces, torch.Generator().manual_seed(0))
+        if lengths != {inputs.observation_size}:
+            raise BundleError(f"{where}: the normalisation is not one of {inputs.observation_size} features")
+    network = family.build(spec.floating, inputs, torch.Generator().manual_seed(0))
     if spec.bits.quantized:
         network = family.quantize(network, spec)
     want = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}

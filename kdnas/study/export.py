@@ -14,7 +14,7 @@ from kdnas.study.search import make_gate
 from kdnas.study.setup import Setup, open_study
 from kdnas.study.storage import read_trials
 from kdnas.study.take_up import candidate_of
-from kdnas.study.tasks import make_bank, record_demonstrations
+from kdnas.study.tasks import make_bank, record_demonstrations, see_demonstrations
 
 
 def export_best(run: Path, selector: str, to: Path | None, form: str) -> Path:
@@ -53,6 +53,8 @@ def _assemble(setup: Setup, run: RunFolder, number: int) -> Path:
     if trial.state.name != "COMPLETE":
         reason = trial.user_attrs.get("reason", "it was not played")
         raise RunError(f"{run.path}: trial {number} ended as {trial.state.name} ({reason}); choose one that was played")
+    demonstrations = record_demonstrations(setup, run.path)
+    setup = see_demonstrations(setup, demonstrations)
     gate = make_gate(setup, known_latencies(run.path))
     candidate = candidate_of(setup, trial)
     member = Member(
@@ -63,7 +65,7 @@ def _assemble(setup: Setup, run: RunFolder, number: int) -> Path:
         cost=gate.pricer.team(candidate),
         teacher=gate.pricer.teacher_cost(),
     )
-    recorded = recorded_rows(setup, record_demonstrations(setup, run.path))
+    recorded = recorded_rows(setup, demonstrations)
     path = deliver(setup, run, make_bank(setup, run.path), member, recorded, seeds="search").path
     assert path is not None
     return path

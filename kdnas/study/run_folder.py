@@ -8,6 +8,7 @@
 """
 
 import json
+import shutil
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -30,6 +31,7 @@ from kdnas.study.storage import driver_url, shown_url
 
 SCHEMA = 1
 LATENCIES = "latency.json"
+DEMONSTRATIONS = "demonstrations"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,7 @@ class RunFolder:
         """Let others in; a folder that nothing came of disappears."""
         self.lock.release()
         if self.fresh and not (self.path / "run.json").exists():
+            shutil.rmtree(self.path / DEMONSTRATIONS, ignore_errors=True)
             with suppress(OSError):  # somebody else's files are in it
                 (self.path / ".lock").unlink(missing_ok=True)
                 self.path.rmdir()

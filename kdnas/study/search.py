@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from kdnas.config.numbers import format_features
 from kdnas.errors import RunError
 from kdnas.evaluation.score import check_teacher_beats_random
 from kdnas.profiling.pricer import Pricer
@@ -21,7 +22,7 @@ from kdnas.study.run_folder import RunFolder, known_latencies, open_run
 from kdnas.study.setup import Setup, open_study, read_study
 from kdnas.study.storage import open_storage, storage_errors
 from kdnas.study.take_up import enqueue_anchors, take_up
-from kdnas.study.tasks import make_bank, record_demonstrations, sit_down
+from kdnas.study.tasks import make_bank, play_demonstrations, record_demonstrations, see_demonstrations, sit_down
 from kdnas.study.watch import Silent, Watch
 from kdnas.study.workers import Workers, default_workers
 
@@ -64,11 +65,15 @@ def search(
     file = read_study(study, budget=texts, trials=trials, workers=workers, seed=seed)
     setup = open_study(file)
     path = Path(out) if out is not None else Path("runs") / setup.config.name
-    gate = make_gate(setup, known_latencies(path))
-    report = check_budget(setup.space, gate, setup.config.search.seed)
-    watch.preflight(report)
     run = open_run(path, setup, storage)
     try:
+        watch.message(f"playing {setup.config.distill.demonstration_episodes:,} teacher episodes")
+        setup = see_demonstrations(setup, record_demonstrations(setup, run.path))
+        if setup.constant:
+            watch.message(describe_constants(setup))
+        gate = make_gate(setup, known_latencies(path))
+        report = check_budget(setup.space, gate, setup.config.search.seed)
+        watch.preflight(report)
         with storage_errors(run.storage):
             return _search(setup, run, gate.pricer.measurements(), report, watch)
     finally:
@@ -84,6 +89,8 @@ def profile(study: str | Path, *, budget: str | Sequence[str] | None = None) -> 
     """
     texts = [budget] if isinstance(budget, str) else budget
     setup = open_study(read_study(study, budget=texts))
+    if setup.config.distill.drop_constant_inputs:
+        setup = setup.without_constants(play_demonstrations(setup))
     return check_budget(setup.space, make_gate(setup, {}), setup.config.search.seed)
 
 
@@ -104,6 +111,15 @@ def make_gate(
     return Gate(budget=setup.budget, pricer=pricer)
 
 
+def describe_constants(setup: Setup) -> str:
+    """One sentence on the features that no student of a group reads."""
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for group, features in setup.constant.items():
+        alike.setdefault(features, []).append(group)
+    told = "; ".join(f"{format_features(features)} of {', '.join(groups)}" for features, groups in alike.items())
+    return f"inputs that never change are left out: {told}"
+
+
 def _search(
     setup: Setup, run: RunFolder, measured: Mapping[str, Latency], report: Preflight, watch: Watch
 ) -> ParetoFront:
@@ -111,8 +127,7 @@ def _search(
     study = open_storage(run.storage, run.study_name, config.search.seed)
     run.keep(setup)
     run.keep_latencies(measured)
-    watch.message(f"playing {config.distill.demonstration_episodes:,} teacher episodes")
-    demonstrations = record_demonstrations(setup, run.path)
+    demonstrations = record_demonstrations(setup, run.path)  # they are there
     count = config.search.workers or default_workers()
     with Workers(count, sit_down, (setup.file, run.path.resolve(), demonstrations.folder.resolve())) as workers:
         gate = make_gate(setup, measured, workers.paused)

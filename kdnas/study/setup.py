@@ -1,14 +1,16 @@
 """`Setup`: a study file with everything that it names brought to life."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from kdnas import plugins
 from kdnas.budgets.budget import Budget, parse_budget
 from kdnas.config.shipped import find_space, find_study
 from kdnas.config.study import StudyConfig
 from kdnas.config.toml import read_toml, validate
+from kdnas.distill.constants import constant_features
 from kdnas.distill.pool import Pool, make_pools
 from kdnas.envs.make import check_twin, make_env, make_twin
 from kdnas.envs.spec import EnvSpec
@@ -17,6 +19,7 @@ from kdnas.errors import KdnasError, PluginError, TeacherError, describe
 from kdnas.evaluation.seeds import SeedSets
 from kdnas.profiling.target import Target
 from kdnas.spaces.space import SearchSpace, SpaceConfig, make_space
+from kdnas.teachers.episodes import Episodes
 from kdnas.teachers.teacher import Teacher
 
 
@@ -39,6 +42,8 @@ class Setup:
     teacher: Teacher
     pools: dict[str, Pool]
     """Group -> its pool."""
+    constant: Mapping[str, tuple[int, ...]]
+    """Group -> features of its view that its students do not read; known when there are demonstrations."""
     space: SearchSpace
     budget: Budget
     seeds: SeedSets
@@ -49,7 +54,17 @@ class Setup:
 
     @property
     def spec(self) -> EnvSpec:
-        return self.env.spec
+        return replace(self.env.spec, constant=self.constant)
+
+    def without_constants(self, demonstrations: Episodes) -> Self:
+        """The same for students that do not read what never changes in the demonstrations, where the study says so."""
+        if not self.config.distill.drop_constant_inputs:
+            return self
+        pools = {pool.name: pool for pool in self.pools.values()}
+        found = {name: constant_features(demonstrations, pool) for name, pool in pools.items()}
+        constant = {group: found[pool.name] for group, pool in self.pools.items() if found[pool.name]}
+        spec = replace(self.env.spec, constant=constant)
+        return replace(self, constant=constant, pools=make_pools(spec, self.teacher))
 
     def make_real_env(self, processes: int = 1) -> TeamEnv:
         """The real environment, for final scores."""
@@ -92,7 +107,7 @@ def read_study(study: str | Path, **changes: Any) -> StudyFile:
 
 
 def open_study(file: StudyFile) -> Setup:
-    """Make environment, teacher, pools and space of a study.
+    """Make environment, teacher, pools and space of a study, whose students read all that they see.
 
     Raises:
         KdnasError: something in the file cannot be found, made, or does not fit the rest.
@@ -112,6 +127,7 @@ def open_study(file: StudyFile) -> Setup:
         env=twin or real,
         teacher=teacher,
         pools=make_pools(real.spec, teacher),
+        constant={},
         space=space,
         budget=budget,
         seeds=SeedSets(config.search.seed),

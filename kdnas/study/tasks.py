@@ -16,9 +16,10 @@ from kdnas.envs.rollouts import play
 from kdnas.envs.team_env import TeamEnv
 from kdnas.policies.team_policy import RandomPolicy, TeamPolicy
 from kdnas.spaces.spec import StudentSpec
+from kdnas.study.run_folder import DEMONSTRATIONS
 from kdnas.study.setup import Setup, StudyFile, open_study
 from kdnas.teachers.demonstrations import Demonstrations, keep_demonstrations
-from kdnas.teachers.episodes import record, teacher_chooser
+from kdnas.teachers.episodes import Episodes, record, teacher_chooser
 
 TEACHER, RANDOM = "teacher", "random"
 """Policies that are played by name: the one and the zero of retention."""
@@ -37,31 +38,36 @@ def make_bank(setup: Setup, run: Path) -> StudentBank:
     )
 
 
-def record_demonstrations(setup: Setup, run: Path) -> Demonstrations:
-    """The study's teacher rollouts, recorded once."""
+def play_demonstrations(setup: Setup) -> Episodes:
+    """The study's teacher rollouts."""
     import torch
 
     config = setup.config
     seeds = setup.seeds.demonstrations(config.distill.demonstration_episodes)
     choose = teacher_chooser(setup.teacher, torch.Generator().manual_seed(config.search.seed))
+    copies, max_steps = config.evaluation.copies, config.env.max_steps
+    return record(setup.env, setup.teacher, choose, seeds, copies=copies, max_steps=max_steps)
+
+
+def record_demonstrations(setup: Setup, run: Path) -> Demonstrations:
+    """The study's teacher rollouts, recorded once."""
+    config = setup.config
     key = {
         "environment": sorted(config.env.model_dump().items()),
         "views": sorted(setup.spec.views.items()),
         "teacher": sorted((group, setup.teacher.digest(group)) for group in setup.spec.groups),
-        "seeds": (config.search.seed, len(seeds)),
+        "seeds": (config.search.seed, config.distill.demonstration_episodes),
     }
-    return keep_demonstrations(
-        run / "demonstrations",
-        key,
-        lambda: record(
-            setup.env,
-            setup.teacher,
-            choose,
-            seeds,
-            copies=config.evaluation.copies,
-            max_steps=config.env.max_steps,
-        ),
-    )
+    return keep_demonstrations(run / DEMONSTRATIONS, key, lambda: play_demonstrations(setup))
+
+
+def see_demonstrations(setup: Setup, demonstrations: Demonstrations) -> Setup:
+    """The setup for students that do not read what never changes in the demonstrations.
+
+    Raises:
+        RunError: the demonstrations are damaged.
+    """
+    return setup.without_constants(demonstrations.episodes(list(setup.spec.groups)))
 
 
 def open_room(setup: Setup, pool: Pool, demonstrations: Demonstrations) -> tuple[Classroom, Lessons]:
@@ -103,8 +109,9 @@ _DESK: list[_Desk] = []
 
 def sit_down(file: StudyFile, run: Path, demonstrations: Path) -> None:
     """Open the study in this worker."""
-    setup = open_study(file)
-    _DESK[:] = [_Desk(setup=setup, bank=make_bank(setup, run), demonstrations=Demonstrations(demonstrations))]
+    recorded = Demonstrations(demonstrations)
+    setup = see_demonstrations(open_study(file), recorded)
+    _DESK[:] = [_Desk(setup=setup, bank=make_bank(setup, run), demonstrations=recorded)]
 
 
 def train_student(group: str, spec: StudentSpec) -> None:

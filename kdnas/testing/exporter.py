@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ def check_exporter(exporter: Exporter, folder: Path, *, family: str = "mlp") -> 
         AssertionError: students that were changed, files that are not where or not all that the artifact says, rows
             that were not compared, an artifact that acts differently or does not hold the weights, or something left
             behind by an export that failed. A team that the form cannot hold may end in StudentError, but not a plain
-            one: float, without normalisation.
+            one: float, without normalisation, and reading all that it sees.
     """
     with contract(f"exporter {getattr(exporter, 'name', type(exporter).__name__)!r}"):
         assert isinstance(exporter.name, str), f"its name is {type(exporter.name).__name__} and no text"
@@ -58,6 +59,7 @@ def check_exporter(exporter: Exporter, folder: Path, *, family: str = "mlp") -> 
         assert contents[0].items() <= again.items(), "exporting a second team changed the files of the first"
         normalised = Normalisation(shift=(0.5, -1.0, 0.0), scale=(2.0, 1.0, 0.5))
         _export(exporter, _team(family, normalisation=normalised), folder / "normalised")
+        _export(exporter, _team(family, spec=replace(SPEC, constant={"scout": (0, 4)})), folder / "partial")
         _export(exporter, _team(family, bits="w8a8i8"), folder / "integers")
 
 
@@ -103,18 +105,25 @@ def _check_artifact(artifact: Artifact, folder: Path, recorded: Mapping[str, Flo
     assert error >= 0, f"the largest difference of a logit is {error}"
 
 
-def _team(family: str, *, seed: int = 0, bits: str = "float", normalisation: Normalisation | None = None) -> Team:
+def _team(
+    family: str,
+    *,
+    seed: int = 0,
+    bits: str = "float",
+    normalisation: Normalisation | None = None,
+    spec: EnvSpec = SPEC,
+) -> Team:
     """Fresh students; only the second group is normalised."""
     students = {}
-    for group in SPEC.groups:
-        spaces, generator = SPEC.student_spec(group), torch.Generator().manual_seed(seed)
-        spec = StudentSpec(family=family, base=(12, 8), hidden=(12, 8), bits=parse_bits(bits))
-        own = normalisation if group == "base" else None
-        student = Student(spec.floating, spaces, load_family(family).build(spec.floating, spaces, generator), own)
-        if spec.bits.quantized:
-            student = quantize(student, spec, load_family(family), [torch.from_numpy(_recorded()[group])])
+    for group in spec.groups:
+        spaces, generator = spec.student_spec(group), torch.Generator().manual_seed(seed)
+        shape = StudentSpec(family=family, base=(12, 8), hidden=(12, 8), bits=parse_bits(bits))
+        network = load_family(family).build(shape.floating, spaces.inputs, generator)
+        student = Student(shape.floating, spaces, network, normalisation if group == "base" else None)
+        if shape.bits.quantized:
+            student = quantize(student, shape, load_family(family), [torch.from_numpy(_recorded()[group])])
         students[group] = student.eval()
-    return Team(SPEC, students)
+    return Team(spec, students)
 
 
 def _recorded() -> dict[str, Floats]:

@@ -83,7 +83,14 @@ def _check_shapes(target: Target, small: StudentSpec, large: StudentSpec) -> Non
 
 def _check_formats(target: Target, small: StudentSpec) -> None:
     masked = replace(SPACES, masked=True)
-    for bits, spaces, normalised in [("float", masked, True), ("w8a8i8", SPACES, False), ("w4a4i4", masked, True)]:
+    partial = replace(SPACES, constant=(0, 7, 17))
+    for bits, spaces, normalised in [
+        ("float", masked, True),
+        ("float", partial, True),
+        ("w8a8i8", SPACES, False),
+        ("w8a8i8", partial, False),
+        ("w4a4i4", masked, True),
+    ]:
         spec = replace(small, bits=parse_bits(bits))
         try:
             latency = target.latency(spec.family, spec, spaces, normalised=normalised)

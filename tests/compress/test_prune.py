@@ -1,5 +1,6 @@
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -211,3 +212,19 @@ def test_units_in_the_wrong_places_are_refused(make_family: MakeFamily) -> None:
 
     with pytest.raises(StudentError, match=r"student gru 4x6 float: units\(\) of 'gru' are not where it says: .*bias"):
         prune(dense, StudentSpec(family="gru", base=(8, 6), hidden=(4, 6)), Forgetful(), episodes)
+
+
+@pytest.mark.parametrize("family", ["mlp", "gru", "deepset"])
+def test_what_is_not_read_stays_so(family: str) -> None:
+    spaces, known = replace(SPREAD, constant=(1, 14, 17)), load_family(family)
+    dense = StudentSpec(family=family, base=(12, 8), hidden=(12, 8))
+    network = known.build(dense, spaces.inputs, torch.Generator().manual_seed(0))
+    student = Student(dense, spaces, network).eval()
+    smaller = StudentSpec(family=family, base=(12, 8), hidden=(6, 4))
+    pruned = prune(student, smaller, known, lambda one: one(TRACKS).square().mean())
+    assert sum(weight.numel() for weight in pruned.parameters() if weight.ndim == 2) == sum(
+        layer.rows * layer.columns for layer in known.layers(smaller, spaces.inputs)
+    )
+    other = TRACKS.clone()
+    other[..., [1, 14, 17]] = 7.0
+    assert torch.equal(pruned(other), pruned(TRACKS))

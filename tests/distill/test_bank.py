@@ -45,6 +45,8 @@ def test_the_address_changes_with_each_ingredient(bank: StudentBank) -> None:
         (replace(bank, seed=1), POOL, SPEC),
         (bank, replace(POOL, teacher_digest="4567"), SPEC),
         (bank, replace(POOL, spaces=replace(SPACES, masked=True)), SPEC),
+        (bank, replace(POOL, spaces=replace(SPACES, constant=(0,))), SPEC),
+        (bank, replace(POOL, spaces=replace(SPACES, constant=(1,))), SPEC),
         (bank, replace(POOL, spaces=replace(SPACES, actions=MultiDiscrete((2, 2)))), SPEC),
         (bank, replace(POOL, view=View(observation_size=5, own=(0, 1, 2))), SPEC),
         (bank, replace(POOL, view=View(observation_size=5, own=(0, 1, 3))), SPEC),

@@ -90,7 +90,7 @@ def test_the_same_seed_gives_the_same_student(make_room: MakeRoom, demonstration
 
 def test_normalisation_by_hand() -> None:
     seen = torch.tensor([[1.0, 5.0, -2.0], [3.0, 5.0, 2.0]])
-    normalisation = fit_normalisation(Lessons(views=seen, parameters=seen, position=torch.arange(2)))
+    normalisation = fit_normalisation(seen)
     # Means 2, 5, 0; deviations 1, 0, 2: a feature that never changes is shifted only.
     assert normalisation.shift == (2.0, 5.0, 0.0)
     assert normalisation.scale == (1.0, 1.0, 0.5)
@@ -99,7 +99,7 @@ def test_normalisation_by_hand() -> None:
 def test_normalisation_is_the_ancestors_and_is_inherited(make_room: MakeRoom, demonstrations: Lessons) -> None:
     room = make_room(normalise=True, ancestor_steps=5, recovery_steps=5, on_policy_rounds=0)
     ancestor = made(spec("float", 16), None, room, demonstrations, seed=1)
-    assert ancestor.normalisation == fit_normalisation(demonstrations)
+    assert ancestor.normalisation == fit_normalisation(demonstrations.views)
     pruned = made(spec("float", 8), ancestor, room, demonstrations, seed=2)
     assert pruned.normalisation == ancestor.normalisation
     plain = made(spec("float", 16), None, make_room(ancestor_steps=1), demonstrations, seed=1)

@@ -49,3 +49,14 @@ def test_agents_of_one_declaration_can_share_a_network_and_keep_it() -> None:
     assert len({*spaces}) == 2
     env = EnvSpec(name="test", agents={"a": spaces[0]}, groups={"g": ("a",)}, state_size=1)
     assert env.student_spec("g").entities is SPREAD
+
+
+def test_what_is_left_is_counted_anew() -> None:
+    kept = (1, 3, *range(4, 14))  # without the velocity's x and the position's x
+    left = SPREAD.keep(kept)
+    assert left.own == (0, 1)
+    assert left.sets == (
+        EntitySet(name="landmarks", members=((2, 3), (4, 5), (6, 7))),
+        EntitySet(name="others", members=((8, 9), (10, 11))),
+    )
+    assert SPREAD.keep(range(14)) == SPREAD

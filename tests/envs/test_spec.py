@@ -1,6 +1,6 @@
 import pytest
 
-from kdnas.envs import AgentSpec, EnvSpec, View, make_groups
+from kdnas.envs import AgentSpec, Entities, EntitySet, EnvSpec, View, make_groups
 from kdnas.errors import ConfigError
 from kdnas.policies.actions import Box, Discrete, MultiDiscrete
 
@@ -97,3 +97,46 @@ def test_actions_are_part_of_the_kind() -> None:
     kinds = [Discrete(3), MultiDiscrete((3,)), Box((0.0,), (1.0,)), Box((0.0,), (2.0,)), Discrete(3)]
     agents = {name: AgentSpec(observation_size=3, actions=kind) for name, kind in zip("abcde", kinds, strict=True)}
     assert make_groups("by-kind", agents) == {"a": ("a", "e"), "b": ("b",), "c": ("c",), "d": ("d",)}
+
+
+WALLS = Entities(own=(0, 2), sets=(EntitySet(name="walls", members=((3,), (5,))),))
+
+
+def test_constant_features_are_seen_and_not_read() -> None:
+    spread = AgentSpec(observation_size=18, actions=Discrete(5), masked=True, constant=(14, 15, 16, 17))
+    assert spread.kept == tuple(range(14))
+    assert spread.inputs == AgentSpec(observation_size=14, actions=Discrete(5), masked=True)
+    assert (SMALL.kept, SMALL.inputs) == ((0, 1, 2), SMALL)
+    # Of 0 to 5 are left 2, 3, 4 and 5, in these places.
+    spaces = AgentSpec(observation_size=6, actions=Discrete(3), entities=WALLS, constant=(0, 1))
+    assert spaces.inputs.entities == Entities(own=(0,), sets=(EntitySet(name="walls", members=((1,), (3,))),))
+
+
+@pytest.mark.parametrize(
+    ("constant", "said"),
+    [
+        ((6,), r"constant: features are counted from 0 to 5, each once and in ascending order, but got \[6\]"),
+        ((-1, 0), r"from 0 to 5, .* but got \[-1, 0\]"),
+        ((1, 0), r"in ascending order, but got \[1, 0\]"),
+        ((1, 1), r"each once and in ascending order, but got \[1, 1\]"),
+        (tuple(range(6)), r"constant: all 6 features; a student reads at least one"),
+        ((1, 5), r"constant: feature 5 is one of the entities 'walls', which are read alike; keep it"),
+    ],
+)
+def test_constant_features_that_cannot_be_left_out(constant: tuple[int, ...], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        AgentSpec(observation_size=6, actions=Discrete(3), entities=WALLS, constant=constant)
+
+
+def test_constant_features_are_counted_in_what_students_see() -> None:
+    spec = EnvSpec(
+        name="toy",
+        agents={"a": SMALL, "b": LARGE},
+        groups={"small": ("a",), "large": ("b",)},
+        state_size=14,
+        views={"large": View(observation_size=11, own=(0, 2, 5, 10))},
+        constant={"large": (3,)},
+    )
+    assert spec.student_spec("large") == AgentSpec(observation_size=4, actions=Discrete(5), constant=(3,))
+    assert spec.student_spec("large").inputs.observation_size == 3
+    assert (spec.group_spec("large"), spec.student_spec("small")) == (LARGE, SMALL)

@@ -1,5 +1,6 @@
 """Students that are no chains of layers act in onnxruntime as they do in torch."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,18 +32,22 @@ TRACKS = torch.randn(32, 10, 18, generator=torch.Generator().manual_seed(1))
 FORMATS = ["float", "w8a8i8", "w4a4i4"]
 
 
-def make(family: str, bits: str) -> Student:
+def make(family: str, bits: str, spaces: AgentSpec = SPACES) -> Student:
     known, spec = load_family(family), StudentSpec(family=family, base=(16, 12), hidden=(16, 12), bits=parse_bits(bits))
-    network = known.build(spec.floating, SPACES, torch.Generator().manual_seed(0))
-    normalisation = Normalisation(shift=(0.1,) * 18, scale=(1.5,) * 18)
-    student = Student(spec.floating, SPACES, network, normalisation)
+    network = known.build(spec.floating, spaces.inputs, torch.Generator().manual_seed(0))
+    features = len(spaces.kept)
+    normalisation = Normalisation(shift=(0.1,) * features, scale=(1.5,) * features)
+    student = Student(spec.floating, spaces, network, normalisation)
     return (quantize(student, spec, known, [TRACKS]) if spec.bits.quantized else student).eval()
 
 
 @pytest.mark.parametrize("family", ["deepset", "gru"])
 @pytest.mark.parametrize("bits", FORMATS)
-def test_the_artifact_acts_as_its_students(family: str, bits: str, make_team: MakeTeam, tmp_path: Path) -> None:
-    team = make_team({"pair": make(family, bits)}, {"pair": ("left", "right")})
+@pytest.mark.parametrize("constant", [(), (1, 14, 15, 17)])
+def test_the_artifact_acts_as_its_students(
+    family: str, bits: str, constant: tuple[int, ...], make_team: MakeTeam, tmp_path: Path
+) -> None:
+    team = make_team({"pair": make(family, bits, replace(SPACES, constant=constant))}, {"pair": ("left", "right")})
     rows = TRACKS.flatten(0, 1).numpy()
     artifact = OnnxExporter().export(team, tmp_path, recorded={"pair": rows})
     assert artifact.checked_rows == 320

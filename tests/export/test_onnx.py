@@ -237,3 +237,21 @@ def test_recorded_observations_are_needed_for_every_group(
 def test_it_is_registered() -> None:
     assert plugins.load("kdnas.exporters", "onnx") is OnnxExporter
     assert OnnxExporter().name == "onnx"
+
+
+@pytest.mark.parametrize("bits", ["float", "w8a8i8", "w4a4i4"])
+def test_inputs_that_never_change_are_fed_and_not_read(
+    bits: str, make_student: MakeStudent, make_team: MakeTeam, observe: Observe, tmp_path: Path
+) -> None:
+    spaces = AgentSpec(observation_size=18, actions=Discrete(5), constant=(0, 15, 17))
+    student = make_student(bits, spaces, normalisation=Normalisation(shift=(0.1,) * 15, scale=(1.5,) * 15))
+    team, rows = make_team({"pair": student}, PAIR), observe(2000, 18)
+    artifact = OnnxExporter().export(team, tmp_path, recorded={"pair": rows})
+    assert artifact.agreed_rows >= 1998
+    assert artifact.max_error < (1e-5 if bits == "float" else 0.2)
+    session = open_session((tmp_path / "team.onnx").read_bytes())
+    assert session.get_inputs()[0].shape == ["batch", 18]
+    other = rows.copy()
+    other[:, [0, 15, 17]] = 1e3
+    left, right = session.run(["left.outputs", "right.outputs"], {"left.observation": rows, "right.observation": other})
+    assert (left == right).all()

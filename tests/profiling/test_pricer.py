@@ -190,3 +190,21 @@ def test_entities_are_part_of_a_shape(teacher: Teacher, target: _CountingTarget)
         measured |= pricer.measurements()
         assert cost.macs == len(members) * 8 + 18 + 15
     assert len(target.asked) == 2
+
+
+def test_what_never_changes_costs_nothing(teacher: Teacher, target: _CountingTarget) -> None:
+    env = replace(ENV, constant={"pair": (14, 15, 16, 17), "solo": (0, 1, 2, 3)})
+    pricer = Pricer(env, teacher, target, normalised=True)
+    cost = pricer.price("pair", _spec("w4a8i8", 16))
+    # 14*16 + 16*5 = 304 MACs and a normalisation of 14. 304 weights in half a byte each, 21 biases, 23 scales, 36
+    # activations (16 + 4 x 5, more than 14 + 16), and 14 shifts and scales.
+    assert (cost.macs, cost.params) == (304 + 14, 304 + 21)
+    assert cost.memory_bytes == 152 + 4 * 21 + 4 * 23 + 36 + 8 * 14
+    # Which of them are left out makes no difference to the shape; how many does.
+    assert pricer.price("solo", _spec("w4a8i8", 16)) == cost
+    assert target.asked == ["mlp 16 w4a8i8"]
+    whole = Pricer(ENV, teacher, target, normalised=True, measured=pricer.measurements())
+    assert whole.price("pair", _spec("w4a8i8", 16)).macs == 368 + 18
+    assert len(target.asked) == 2
+    # The teacher is counted with all that it reads.
+    assert pricer.teacher_cost().agents["pair"].macs == 18 * 128 + 128 * 128 + 128 * 5

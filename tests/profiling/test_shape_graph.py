@@ -38,21 +38,26 @@ def _operators(model: onnx.ModelProto, folder: Path) -> list[str]:
         ("w4a8i4", False, "QuantizeLinear Clip QGemm QGemm QGemm"),
     ],
 )
-def test_it_is_the_exported_graph(bits: str, normalised: bool, operators: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("constant", [(), (0, 3), (4, 5)])
+def test_it_is_the_exported_graph(
+    bits: str, normalised: bool, operators: str, constant: tuple[int, ...], tmp_path: Path
+) -> None:
+    spaces = replace(SPACES, constant=constant)
+    inputs, features = spaces.inputs, 6 - len(constant)
     spec = StudentSpec(family="mlp", base=(16, 8), hidden=(16, 8), bits=parse_bits(bits))
     family, generator = load_family("mlp"), torch.Generator().manual_seed(0)
-    network = family.build(spec, SPACES, generator)
+    network = family.build(spec, inputs, generator)
     if spec.bits.quantized:
         network = family.quantize(network, spec).train()
         for _ in range(40):
-            network(torch.randn(32, 6, generator=generator))
-    normalisation = Normalisation(shift=(0.1,) * 6, scale=(2.0,) * 6) if normalised else None
-    student = Student(spec, SPACES, network, normalisation).eval()
+            network(torch.randn(32, features, generator=generator))
+    normalisation = Normalisation(shift=(0.1,) * features, scale=(2.0,) * features) if normalised else None
+    student = Student(spec, spaces, network, normalisation).eval()
     piece = trace(student, student.probe(), group="g")
-    exported = make_model({"a": SPACES}, piece.nodes("a"), piece.weights)
+    exported = make_model({"a": spaces}, piece.nodes("a"), piece.weights)
 
-    timed = make_shape_model("a", family.layers(spec, SPACES), SPACES, normalised=normalised)
-    want = [*operators.split(), "Where", "ArgMax"]
+    timed = make_shape_model("a", family.layers(spec, inputs), spaces, normalised=normalised)
+    want = [*["Gather"] * bool(constant), *operators.split(), "Where", "ArgMax"]
     assert _operators(timed, tmp_path) == _operators(exported, tmp_path) == want
     assert [port.name for port in timed.graph.input] == [port.name for port in exported.graph.input]
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -38,3 +40,13 @@ def test_a_family_that_is_no_chain_is_timed_as_it_is_exported(bits: str) -> None
     assert 1e-6 < small.p50_s <= small.p95_s < 0.1
     # 3 * 512 * 520 MACs against 3 * 8 * 16: two thousand times as many.
     assert large.p50_s > 2 * small.p50_s
+
+
+@pytest.mark.parametrize("bits", ["float", "w4a8i8"])
+def test_it_reads_what_ever_changes(bits: str) -> None:
+    spaces = replace(SPACES, constant=(0, 16))
+    student = make_untrained(load_family("gru"), spec(bits, 12, 9), spaces, normalised=True)
+    # The encoder reads 16 of 18 features, and is shown all of them.
+    assert student.network.encoder[0].weight.shape == (12, 16)
+    assert [tuple(probe.shape) for probe in student.probe()] == [(1, 18), (1, 9)]
+    assert OnnxTarget(calls=10, chunks=1).latency("gru", spec(bits, 12, 9), spaces).p50_s > 0

@@ -43,11 +43,11 @@ def make_student() -> MakeStudent:
         generator = torch.Generator().manual_seed(0)
         spec = StudentSpec(family="mlp", base=(16,) * len(hidden), hidden=hidden, bits=parse_bits(bits))
         family = load_family("mlp")
-        network = family.build(spec.floating, spaces, generator)
+        network = family.build(spec.floating, spaces.inputs, generator)
         if spec.bits.quantized:
             network = family.quantize(network, spec).train()
             for _ in range(40):  # brevitas takes its first activation scales from 30 batches
-                network(torch.randn(64, spaces.observation_size, generator=generator))
+                network(torch.randn(64, spaces.inputs.observation_size, generator=generator))
         return Student(spec, spaces, network, normalisation).eval()
 
     return make

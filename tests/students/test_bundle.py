@@ -1,6 +1,7 @@
 import hashlib
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ from scenes import scene_of
 from kdnas.envs.spec import AgentSpec, EnvSpec
 from kdnas.errors import BundleError
 from kdnas.policies.actions import Box, MultiDiscrete
-from kdnas.students import StudentTeam, Team, load_student, read_student_card
+from kdnas.students import Normalisation, StudentTeam, Team, load_student, read_student_card
 from kdnas.students.bundle import CARD, WEIGHTS, save_weights, write_card
 from kdnas.students.weights import read_tensors, write_tensors
 
-from .conftest import DRONE, MakeStudent, card_of, rows
+from .conftest import DRONE, ENV, MakeStudent, card_of, rows
 
 
 def edit(folder: Path, change: Any) -> None:
@@ -85,6 +86,20 @@ def test_nothing_is_unpickled(folder: Path) -> None:
     assert not (folder / "executed").exists()
 
 
+def test_a_student_that_does_not_read_all_comes_back(make_student: MakeStudent, tmp_path: Path) -> None:
+    spec = replace(ENV, constant={"scout": (1, 4)})
+    normalisation = Normalisation(shift=(0.5,) * 4, scale=(2.0,) * 4)
+    scout = make_student("w4a8i8", spec.student_spec("scout"), normalisation=normalisation)
+    team = Team(spec, {"scout": scout, "drones": make_student()})
+    write_card(tmp_path, card_of(team, save_weights(tmp_path, team)))
+    loaded = load_student(tmp_path)
+    assert loaded.team.spec == spec
+    assert loaded.team.students["scout"].spaces == spec.student_spec("scout")
+    seen = rows(2000, 6)  # users feed all that the environment shows
+    assert torch.equal(loaded.team.students["scout"](torch.from_numpy(seen)), scout(torch.from_numpy(seen)))
+    np.testing.assert_array_equal(loaded.act({"scout": seen})["scout"], scout(torch.from_numpy(seen)).argmax(-1))
+
+
 @pytest.mark.parametrize("name", [CARD, WEIGHTS])
 def test_a_missing_file(folder: Path, name: str) -> None:
     (folder / name).unlink()
@@ -110,6 +125,11 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
             lambda t: t["groups"]["drones"]["spaces"]["actions"].update(kind="box", low=[1.0], high=[0.0]),
             r"\[groups.drones.spaces.actions\]: box: low < high must hold",
         ),
+        (lambda t: t["groups"]["drones"]["spaces"].update(constant=[3]), r"drones.spaces\]: constant: features are"),
+        (lambda t: t["groups"]["drones"]["spaces"].update(constant=[0, 1, 2]), "constant: all 3 features"),
+        (lambda t: t["groups"]["drones"]["spaces"].update(constant="0"), "constant"),
+        # The first layer of the scout has 6 columns.
+        (lambda t: t["groups"]["scout"]["spaces"].update(constant=[2]), r"'linears.0.weight' is \(8, 6\)"),
         (lambda t: t["groups"]["drones"].update(agents=["scout"]), "an agent is in two groups"),
         (lambda t: t["groups"]["drones"]["normalisation"].update(shift=[0.0]), "is not one of 3 features"),
         (lambda t: t.update(schema_version=2), "schema_version: must be 1, but got 2"),

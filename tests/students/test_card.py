@@ -44,6 +44,8 @@ def test_bounds_of_float32_come_back_to_the_last_bit() -> None:
 def test_agents_come_back_as_they_were() -> None:
     card = SpacesCard(observation_size=3, actions=ActionsCard.of(MultiDiscrete((2, 3))), masked=True)
     assert card.spec == AgentSpec(observation_size=3, actions=MultiDiscrete((2, 3)), masked=True)
+    partial = AgentSpec(observation_size=3, actions=Discrete(2), constant=(0, 2))
+    assert SpacesCard.of(partial).spec == partial
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
-from kdnas.students import Team, render_card
+from kdnas.envs.spec import EnvSpec
+from kdnas.students import Student, Team, render_card
 
-from .conftest import card_of
+from .conftest import ENV, MakeStudent, card_of
 
 
 def test_the_card_says_what_the_team_is(team: Team, tmp_path: Path) -> None:
@@ -31,3 +33,16 @@ def test_what_was_not_measured_is_not_divided(team: Team) -> None:
     card = card_of(team, "x")
     card.cost["latency_s"]["p95"] = 0.0
     assert "| latency p95 (sum of agents) | - | - | - |" in render_card(card)
+
+
+def test_what_is_not_read_is_named(make_student: MakeStudent) -> None:
+    assert "never changed" not in render_card(card_of(Team(ENV, students_of(make_student, ENV)), "x"))
+    spec = replace(ENV, constant={"scout": (1, 2, 3, 5), "drones": (0,)})
+    page = render_card(card_of(Team(spec, students_of(make_student, spec)), "x"))
+    assert "Features that never changed in the demonstrations are not read: 1-3, 5 of scout; 0 of drones.\n" in page
+    # They are shown all the same.
+    assert '"scout": [0.0] * 6' in page
+
+
+def students_of(make_student: MakeStudent, spec: EnvSpec) -> dict[str, Student]:
+    return {group: make_student(spaces=spec.student_spec(group)) for group in spec.groups}

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,8 +7,9 @@ from scenes import scene_of
 
 from kdnas.envs.spec import AgentSpec, EnvSpec
 from kdnas.errors import StudentError
-from kdnas.policies.actions import Box, MultiDiscrete
-from kdnas.students import Normalisation, Seats, Team
+from kdnas.policies.actions import Box, Discrete, MultiDiscrete
+from kdnas.spaces import StudentSpec
+from kdnas.students import Normalisation, Seats, Student, Team, load_family
 
 from .conftest import DRONE, ENV, SCOUT, MakeStudent, rows
 from .memory import remembering
@@ -131,3 +134,39 @@ def test_seats_and_teams_remember_until_episodes_begin(monkeypatch: pytest.Monke
     assert [seats.act(scene.views["all"], None, first=scene.first).tolist() for scene in scenes] == want
     # Another batch begins anew.
     assert team.act(scene_of({"all": [[[1], [2]]]}))["all"].tolist() == [[0, 1]]
+
+
+def test_what_never_changes_was_only_a_bias(make_student: MakeStudent) -> None:
+    """W x + b = W' x' + (b + W'' c) for the features x' that change and the others, which are c."""
+    spread = AgentSpec(observation_size=18, actions=Discrete(5))
+    whole = make_student(spaces=spread, normalisation=Normalisation(shift=(0.5,) * 18, scale=(2.0,) * 18))
+    constant = torch.tensor([0.0, 3.0, -1.0, 0.25])
+    # In no particular place: 0, 7, 8 and 17 never change.
+    spaces = replace(spread, constant=(0, 7, 8, 17))
+    network = load_family("mlp").build(whole.spec.floating, spaces.inputs, torch.Generator().manual_seed(0))
+    network.load_state_dict(whole.network.state_dict() | {"linears.0.weight": torch.zeros(8, 14)})
+    with torch.no_grad():
+        first = whole.network.linears[0]
+        network.linears[0].weight.copy_(first.weight[:, list(spaces.kept)])
+        network.linears[0].bias.copy_(first.bias + first.weight[:, list(spaces.constant)] @ ((constant - 0.5) * 2.0))
+    student = Student(whole.spec, spaces, network, Normalisation(shift=(0.5,) * 14, scale=(2.0,) * 14)).eval()
+    seen = torch.from_numpy(rows(500, 18))
+    seen[:, list(spaces.constant)] = constant
+    torch.testing.assert_close(student(seen), whole(seen), atol=1e-5, rtol=0)
+    # What it is shown there makes no difference.
+    other = seen.clone()
+    other[:, list(spaces.constant)] = 100.0
+    assert torch.equal(student(other), student(seen))
+    assert [tuple(probe.shape) for probe in student.probe()] == [(1, 18)]
+    assert list(student.state_dict()) == list(whole.state_dict())
+
+
+def test_a_student_with_memory_selects_in_every_step() -> None:
+    spaces, spec = replace(DRONE, constant=(1,)), StudentSpec(family="gru", base=(4,), hidden=(4,))
+    network = load_family("gru").build(spec, spaces.inputs, torch.Generator().manual_seed(0))
+    student, seen = Student(spec, spaces, network).eval(), torch.from_numpy(rows(12, 3)).reshape(2, 6, 3)
+    plain = Student(spec, spaces.inputs, network).eval()
+    assert torch.equal(student(seen), plain(seen[..., [0, 2]]))
+    outputs, following = student.step(seen[:, 0], student.begin(2))
+    assert following is not None
+    torch.testing.assert_close(outputs, student(seen)[:, 0])

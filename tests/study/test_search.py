@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,10 +16,12 @@ import pytest
 import torch
 
 from kdnas.distill.bank import StudentBank
-from kdnas.errors import KdnasError, RunError
+from kdnas.errors import BudgetError, KdnasError, RunError
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.bundle import load_student
 from kdnas.students.weights import read_tensors, write_tensors
+from kdnas.study.evaluate import evaluate
+from kdnas.study.export import export_trial
 from kdnas.study.front import ParetoFront, read_front
 from kdnas.study.search import profile, search
 from kdnas.study.setup import open_study, read_study
@@ -336,3 +339,34 @@ def test_a_search_that_was_killed_goes_on(
     search(patient, trials=4, out=tmp_path / "run")
     assert "RUNNING" not in states(tmp_path / "run")
     assert states(tmp_path / "run").count("COMPLETE") == 4
+
+
+def test_inputs_that_never_change_are_left_out_everywhere(write_study: WriteStudy, tmp_path: Path) -> None:
+    path, run, notes = write_study("still", **{"env.kwargs": {"still": 2}}), tmp_path / "run", Notes()
+    front = search(path, budget=BUDGET, trials=3, out=run, watch=notes)
+    assert notes.messages[1] == "inputs that never change are left out: 3-4 of left, right"
+    # As without them: 6 MACs a unit, and 8 units are the most that 96 FLOPs allow.
+    assert notes.reports[0].largest_feasible["left"].hidden == (8,)
+    assert {cost.macs for team in profile(path, budget=BUDGET).teams[:1] for cost in team.cost.agents.values()} == {24}
+    for member in front:
+        assert {cost.macs // sum(member.candidate[group].hidden) for group, cost in member.cost.agents.items()} == {6}
+        student = load_student(member.path or "")
+        assert student.team.spec.student_spec("left").constant == (3, 4)
+        assert student.act({"left": [0.0, 0.0, 3.0, 9.0, 9.0]})["left"] in (0, 1, 2)
+        assert student.card.artifacts[0].agreed_rows == student.card.artifacts[0].checked_rows
+        assert "are not read: 3-4 of left; 3-4 of right." in (member.path / "README.md").read_text()  # type: ignore[operator]
+    # Every command that opens the run comes to the same students.
+    banked = sorted((run / "bank").iterdir())
+    search(path, budget=BUDGET, trials=4, out=run)
+    assert set(banked) <= set((run / "bank").iterdir())
+    played = next(trial for trial in trials_of(run) if trial.state.name == "COMPLETE")
+    shutil.rmtree(run / "students")
+    folder = export_trial(run, played.number, tmp_path / "out", "onnx")
+    assert load_student(folder).team.students["right"].spaces.kept == (0, 1, 2)
+    assert list(evaluate(folder, episodes=4, seed=1, study=str(path)).values())
+
+
+def test_a_budget_that_nothing_meets_leaves_nothing_behind(write_study: WriteStudy, tmp_path: Path) -> None:
+    with pytest.raises(BudgetError, match="no candidate meets 'flops<1'"):
+        search(write_study("echo"), budget=["flops<1"], out=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ from scenes import scene_of
 from kdnas.errors import BudgetError, ConfigError, EnvError, KdnasError, PluginError, TeacherError
 from kdnas.profiling import OnnxTarget
 from kdnas.study.setup import open_study, read_study
+from kdnas.study.tasks import play_demonstrations
 
 from .conftest import SPACE, WriteStudy
 
@@ -99,3 +100,34 @@ def test_files_that_are_not_there(write_study: WriteStudy, tmp_path: Path) -> No
     path.write_text("name = 'x")
     with pytest.raises(ConfigError, match=r"lonely.toml: is not TOML"):
         read_study(path)
+
+
+def test_what_never_changes_is_not_read(write_study: WriteStudy) -> None:
+    setup = open_study(read_study(write_study("plain", **{"env.kwargs": {"kinds": True, "still": 2}})))
+    assert setup.constant == {}
+    assert setup.spec == setup.env.spec
+    seen = setup.without_constants(play_demonstrations(setup))
+    # 3 numbers and 4, and 2 behind them.
+    assert seen.constant == {"left": (3, 4), "right": (4, 5)}
+    assert {group: pool.spaces for group, pool in seen.pools.items()} == {
+        group: seen.spec.student_spec(group) for group in seen.spec.groups
+    }
+    assert [len(pool.spaces.kept) for pool in seen.pools.values()] == [3, 4]
+    # Environment and teacher are what they were.
+    assert (seen.env, seen.teacher) == (setup.env, setup.teacher)
+
+
+def test_a_pool_stays_a_pool(write_study: WriteStudy) -> None:
+    setup = open_study(read_study(write_study("plain", **{"env.kwargs": {"still": 1}})))
+    seen = setup.without_constants(play_demonstrations(setup))
+    assert seen.pools["left"] is seen.pools["right"]
+    assert seen.constant == {"left": (3,), "right": (3,)}
+
+
+@pytest.mark.parametrize("changes", [{"env.kwargs": {"still": 2}, "distill.drop_constant_inputs": False}, {}])
+def test_students_that_read_all(write_study: WriteStudy, changes: dict[str, Any]) -> None:
+    """Because the study says so, or because nothing is constant."""
+    setup = open_study(read_study(write_study("plain", **changes)))
+    seen = setup.without_constants(play_demonstrations(setup))
+    assert (seen.constant, seen.spec) == ({}, setup.spec)
+    assert seen.pools["left"].spaces.constant == ()

@@ -26,7 +26,7 @@ class Sheet:
         return {"runtime": "none", "version": "1", "cpu": "paper"}
 
     def latency(self, family: str, spec: StudentSpec, spaces: kdnas.AgentSpec, *, normalised: bool = False) -> Latency:
-        layers = plugins.load("kdnas.students", family).layers(spec, spaces)
+        layers = plugins.load("kdnas.students", family).layers(spec, spaces.inputs)
         return self.time(sum(layer.rows * layer.columns for layer in layers))
 
     def module_latency(self, network: nn.Module, probe: tuple[torch.Tensor, ...]) -> Latency:

@@ -52,6 +52,9 @@ ENVIRONMENTS = {"simple_spread": "spread", "simple_speaker_listener": "speaker_l
 """Name in the results -> study."""
 VALIDATION_EPISODES, FINAL_EPISODES = 1024, 500
 
+INPUT_BITS = {"float": "float", "w8a8": "w8a8i8", "w4a8": "w4a8i8"}
+"""Name of bits in the results -> in a search space, with those of the inputs."""
+
 LONG = {"recovery_steps": 24_000, "on_policy_rounds": 20, "polish": {"rounds": 150}}
 """What fits into 60 seconds on one core."""
 
@@ -102,7 +105,7 @@ TERMS: dict[str, dict[str, Any]] = {
 
 def blocks() -> dict[str, list[Job]]:
     """Block -> its rows."""
-    found: dict[str, list[Job]] = {"headline": [], "terms": [], "ways": [], "bits": []}
+    found: dict[str, list[Job]] = {"ways": [], "terms": [], "bits": [], "headline": []}
     for seed in SEEDS:
         for student in ("24x24", "16x16"):
             found["headline"].append(
@@ -190,7 +193,7 @@ class Bench:
         setup, pool = self.setup, self.setup.pools[name]
         hidden = tuple(map(int, job.student.split("x")))
         base = (64,) * len(hidden) if job.inherited else hidden
-        spec = StudentSpec(family="mlp", base=base, hidden=hidden, bits=parse_bits(job.bits if job.bits == "float" else f"{job.bits}i8"))
+        spec = StudentSpec(family="mlp", base=base, hidden=hidden, bits=parse_bits(INPUT_BITS[job.bits]))
         bank = StudentBank(folder=self.folder / "bank", environment=job.env, recipe=setup.config.distill, seed=job.seed)
         own: Student | None = None
         seconds = 0.0

@@ -78,7 +78,7 @@ class Job:
         return (self.env, self.student, self.bits, self.variant, self.seed, self.seeds)
 
 
-AS_LONG = 18_000
+AS_LONG = 20_000
 """Recovery steps that take as long as the study's own and 60 rounds of polish."""
 
 ALONE_S = 40.0

@@ -37,8 +37,11 @@ class Classroom:
     roles: Roles | None = None
     """The roles of the pool's one teacher network, where the recipe asks for them."""
 
-    def lessons(self, episodes: Episodes) -> Lessons:
-        """The pool's rows of recorded episodes, with every column that the recipe's loss asks for."""
+    def lessons(self, episodes: Episodes, seats: Mapping[str, Tensor] | None = None) -> Lessons:
+        """The pool's rows of recorded episodes, with every column that the recipe's loss asks for.
+
+        Of some `seats` only, group -> (copies, A), if they are given; episodes were played so many together.
+        """
         loss, spec = self.recipe.loss, self.env.spec
         extras: dict[str, Mapping[str, NDArray[np.float32]]] = {}
         if loss.advantage_beta and self.value is not None:
@@ -50,7 +53,7 @@ class Classroom:
                 group: _roles(self.teacher, group, self.roles, episodes.groups[group], episodes.state)
                 for group in self.pool.groups
             }
-        return make_lessons(episodes, self.pool, extras=extras)
+        return make_lessons(episodes, self.pool, extras=extras, seats=seats)
 
 
 def open_classroom(

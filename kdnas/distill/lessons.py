@@ -1,7 +1,7 @@
 """`Lessons`: training rows of one pool, and everything that the loss compares its student with."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,7 @@ def make_lessons(
     pool: Pool,
     *,
     extras: Mapping[str, Mapping[str, NDArray[Any]]] | None = None,
+    seats: Mapping[str, Tensor] | None = None,
 ) -> Lessons:
     """The rows of a pool's groups, one track after the other.
 
@@ -73,11 +74,15 @@ def make_lessons(
         episodes: of all groups that are needed.
         pool: whose groups' decisions are taken.
         extras: name of an optional column -> group -> array (E, T, A, ...).
+        seats: group -> whose tracks are taken (copies, A), the same again for each so many episodes; all unless given.
     """
-    parts = [
-        _group_columns(episodes.groups[group], {name: arrays[group] for name, arrays in (extras or {}).items()})
-        for group in pool.groups
-    ]
+    parts = []
+    for group in pool.groups:
+        record = episodes.groups[group]
+        if seats is not None:
+            taken = seats[group].numpy()[np.arange(len(record.alive)) % len(seats[group])]
+            record = replace(record, alive=record.alive & taken[:, None])
+        parts.append(_group_columns(record, {name: arrays[group] for name, arrays in (extras or {}).items()}))
     return Lessons(**{name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in parts[0]})
 
 

@@ -54,6 +54,13 @@ class LessonMemory:
         self.size = min(self._capacity, max(self.size, self._next + count))
         self._next = int(places[-1]) + 1
 
+    def forget_demonstrations(self) -> None:
+        """Leave all the room to on-policy tracks, which are added next; of those that are there already, none is lost
+        when it was done before."""
+        if self.keep:
+            self.keep = self.size = self._next = 0
+            self._track.fill_(-1)
+
     def batch(self, count: int) -> Lessons:
         """Random rows."""
         return self._rows.take(torch.randint(self.size, (count,), generator=self._generator))

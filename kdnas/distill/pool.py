@@ -47,7 +47,10 @@ def make_pools(spec: EnvSpec, teacher: Teacher) -> dict[str, Pool]:
 
 
 def draw_seats(pool: Pool, spec: EnvSpec, copies: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """Group -> which of a pool's seats (copies, A) are the student's: in each copy one for sure, others by a coin."""
+    """Group -> which of a pool's seats (copies, A) are the student's: in each copy one for sure, others by a coin.
+
+    So the states of a student alone among teachers and of students together are both visited.
+    """
     widths = [len(spec.groups[group]) for group in pool.groups]
     taken = torch.rand(copies, sum(widths), generator=generator) < 0.5
     sure = torch.randint(sum(widths), (copies, 1), generator=generator)
@@ -56,15 +59,12 @@ def draw_seats(pool: Pool, spec: EnvSpec, copies: int, generator: torch.Generato
 
 
 def student_among_teachers(
-    pool: Pool, student: Student, spec: EnvSpec, copies: int, generator: torch.Generator
+    pool: Pool, student: Student, spec: EnvSpec, own_seats: Mapping[str, Tensor]
 ) -> Chooser:
-    """The student acts in seats of its pool, teachers everywhere else.
+    """The student acts in its seats (`draw_seats`), teachers everywhere else.
 
-    In each copy one random seat of the pool is the student's for the whole episode, and every other one with
-    probability 1/2: the states of a student alone among teachers and of students together are both visited, and no
-    other student's behaviour is in the data, so that the student stays valid in any team.
+    No other student's behaviour is in the data, so that the student stays valid in any team.
     """
-    own_seats = draw_seats(pool, spec, copies, generator)
     players = {group: Seats(student) for group in pool.groups}
 
     def choose(scene: Scene, parameters: Mapping[str, Tensor]) -> dict[str, Actions]:

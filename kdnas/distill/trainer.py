@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from kdnas.distill.classroom import Classroom
 from kdnas.distill.lessons import Lessons
 from kdnas.distill.memory import LessonMemory
-from kdnas.distill.pool import student_among_teachers
+from kdnas.distill.pool import draw_seats, student_among_teachers
 from kdnas.distill.teaching import Teaching
 from kdnas.distill.thresholds import Plateau
 from kdnas.errors import StudentError
@@ -117,11 +117,21 @@ def join_gradients(parameters: Sequence[nn.Parameter]) -> Tensor:
 
 
 def play_on_policy(student: Student, room: Classroom, memory: LessonMemory, generator: torch.Generator) -> None:
-    """Let the student play among teachers, and remember what the teacher says to each state it meets."""
+    """Let the student play among teachers, and remember what the teacher says to each state it meets.
+
+    A student with a memory of its own learns from its own tracks alone from here on. On a teacher's track, the past
+    tells what the teacher saw and where it wants to go; who learns to read that takes his own past for a teacher's, and
+    persists in his errors (Ortega et al. 2021, arXiv 2110.10819).
+    """
     count = room.recipe.on_policy_episodes
     student.eval()
     # Of the demonstrations' kind, so that no student is trained on an episode that it is scored on.
     seeds = SeedSets(int(torch.randint(2**31 - 1, (), generator=generator))).demonstrations(count)
-    choose = student_among_teachers(room.pool, student, room.env.spec, room.copies, generator)
+    seats = draw_seats(room.pool, room.env.spec, room.copies, generator)
+    choose = student_among_teachers(room.pool, student, room.env.spec, seats)
     episodes = record(room.env, room.teacher, choose, seeds, copies=room.copies, max_steps=room.max_steps)
-    memory.add(room.lessons(episodes))
+    if student.hidden_size:
+        memory.forget_demonstrations()
+        memory.add(room.lessons(episodes, seats))
+    else:
+        memory.add(room.lessons(episodes))

@@ -20,6 +20,7 @@ from kdnas.students.quantizers import (
     quantize_linear,
     quantize_outputs,
 )
+from kdnas.students.recurrence import recur
 
 GATES = 3
 """Reset, update, new: in this order in the rows of both matrices of the cell, as in `torch.nn.GRUCell`."""
@@ -99,10 +100,14 @@ class Gru(Recurrent):
         )
         self.head = make_linear(units, outputs, generator)
 
-    def read(self, views: Tensor) -> Tensor:
+    def encode(self, views: Tensor) -> Tensor:
+        """What the cell reads (..., F) of views (..., V)."""
         for linear in self.encoder:
             views = linear(views).relu()
-        gates: Tensor = self.input(views)
+        return views
+
+    def read(self, views: Tensor) -> Tensor:
+        gates: Tensor = self.input(self.encode(views))
         return gates
 
     def recall(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,6 +119,12 @@ class Gru(Recurrent):
 
     def keep(self, hidden: Tensor) -> Tensor:
         return hidden
+
+    def unroll(self, views: Tensor, hidden: Tensor) -> Tensor:
+        encoded = self.encode(views.transpose(0, 1))
+        reading, recalling = ((linear.weight, linear.bias) for linear in (self.input, self.state))
+        states = recur(encoded.transpose(1, 2), hidden.T, reading, recalling)
+        return self.say(states.permute(2, 0, 1).flatten(0, 1)).reshape(*views.shape[:2], -1)
 
 
 class QuantGru(Recurrent):

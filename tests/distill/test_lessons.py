@@ -60,6 +60,14 @@ def test_the_order_is_group_then_episode_then_agent_then_time(episodes: Episodes
     assert set(lessons.columns) == {"views", "parameters", "position", "masks"}
 
 
+def test_tracks_of_some_seats_only(episodes: Episodes) -> None:
+    seats = {"pair": torch.tensor([[False, True], [True, False]]), "solo": torch.tensor([[True], [False]])}
+    assert make_lessons(episodes, pool("pair", "solo"), seats=seats).views[:, 0].tolist() == [1001, 1011, 1100, 2000]
+    # One copy after the other: every episode had the same seats.
+    again = {"pair": torch.tensor([[False, True]])}
+    assert make_lessons(episodes, pool("pair"), seats=again).views[:, 0].tolist() == [1001, 1011, 1101, 1111]
+
+
 def test_only_the_pools_groups_are_taken_in_its_order(episodes: Episodes) -> None:
     assert make_lessons(episodes, pool("solo")).views[:, 0].tolist() == [2000, 2100, 2110, 2120]
     turned = make_lessons(episodes, pool("solo", "pair")).views[:, 0].tolist()

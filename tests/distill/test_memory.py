@@ -209,3 +209,13 @@ def test_random_generators_decide_the_windows(tracks_of: MakeLessons) -> None:
     one, two, other = (make(tracks_of(range(50)), 200, seed).windows(20, 4, 2) for seed in (0, 0, 1))
     assert torch.equal(one.lessons.views, two.lessons.views)
     assert not torch.equal(one.lessons.views, other.lessons.views)
+
+
+def test_demonstrations_can_be_forgotten(tracks_of: MakeLessons) -> None:
+    memory = make(tracks_of([1, 2, 3], [4, 5, 6]), 14)
+    memory.forget_demonstrations()
+    memory.add(tracks_of([7, 8, 9], [10, 11, 12]))
+    assert held(memory) == [7, 8, 9, 10, 11, 12]
+    memory.forget_demonstrations()  # there are none left
+    memory.add(tracks_of([13, 14, 15], [16, 17, 18], [19, 20, 21]))  # one row more than there is room for
+    assert held(memory) == list(range(8, 22))

@@ -8,7 +8,7 @@ from scenes import scene_of
 from torch import Tensor, nn
 
 from kdnas.distill import Pool, make_pools
-from kdnas.distill.pool import student_among_teachers
+from kdnas.distill.pool import draw_seats, student_among_teachers
 from kdnas.envs import AgentSpec, EnvSpec
 from kdnas.envs.view import View
 from kdnas.policies import Scene, mask_logits
@@ -18,6 +18,10 @@ from kdnas.students import Student
 from kdnas.teachers import Teacher, make_mlp
 
 SMALL, LARGE = AgentSpec(observation_size=2, actions=Discrete(3)), AgentSpec(observation_size=4, actions=Discrete(3))
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def env(*, masked: bool = False) -> EnvSpec:
@@ -82,7 +86,7 @@ def seats_taken(copies: int, seed: int = 0) -> Tensor:
     """(copies, 3): where the student, which always plays 2, sits; teachers play 0."""
     small, large = networks()
     pool = make_pools(env(), Teacher(env(), {"pair": small, "solo": small, "other": large}))["pair"]
-    choose = student_among_teachers(pool, stubborn(), env(), copies, torch.Generator().manual_seed(seed))
+    choose = student_among_teachers(pool, stubborn(), env(), draw_seats(pool, env(), copies, seeded(seed)))
     steps = []
     for step in range(2):
         actions = choose(seen(copies, first=step == 0), say(copies, 5.0, 0.0, 0.0))
@@ -111,14 +115,14 @@ def test_the_generator_decides_the_seats() -> None:
 def test_other_groups_are_teachers() -> None:
     small, large = networks()
     pool = make_pools(env(), Teacher(env(), {"pair": small, "solo": small, "other": large}))["pair"]
-    choose = student_among_teachers(pool, stubborn(), env(), 8, torch.Generator().manual_seed(0))
+    choose = student_among_teachers(pool, stubborn(), env(), draw_seats(pool, env(), 8, seeded(0)))
     assert choose(seen(8), say(8, 0.0, 9.0, 0.0))["other"].tolist() == [[1]] * 8
 
 
 def test_a_last_batch_may_be_smaller() -> None:
     small, large = networks()
     pool = make_pools(env(), Teacher(env(), {"pair": small, "solo": small, "other": large}))["pair"]
-    choose = student_among_teachers(pool, stubborn(), env(), 8, torch.Generator().manual_seed(0))
+    choose = student_among_teachers(pool, stubborn(), env(), draw_seats(pool, env(), 8, seeded(0)))
     assert choose(seen(8), say(8, 0.0, 0.0, 0.0))["pair"].shape == (8, 2)
     assert choose(seen(3), say(3, 0.0, 0.0, 0.0))["pair"].shape == (3, 2)
 
@@ -127,7 +131,7 @@ def test_the_student_plays_by_the_rules() -> None:
     small, large = networks()
     spec = env(masked=True)
     pool = make_pools(spec, Teacher(spec, {"pair": small, "solo": small, "other": large}))["pair"]
-    choose = student_among_teachers(pool, stubborn(), spec, 50, torch.Generator().manual_seed(0))
+    choose = student_among_teachers(pool, stubborn(), spec, draw_seats(pool, spec, 50, seeded(0)))
     mask = np.broadcast_to([True, True, False], (50, 2, 3)).copy()
     said = say(50, -1e5, -2e5, 0.0)
     said["pair"] = mask_logits(said["pair"], torch.from_numpy(mask))
@@ -165,7 +169,7 @@ def test_vectors_of_actions_and_what_is_remembered() -> None:
     pool = Pool(name="pair", groups=("pair",), spaces=box, teacher_digest="")
     student = Student(StudentSpec(family="mlp", base=(4,), hidden=(4,)), box, Counting())
     student.hidden_size = 1  # of a family that is recurrent
-    choose = student_among_teachers(pool, student, spec, 40, torch.Generator().manual_seed(0))
+    choose = student_among_teachers(pool, student, spec, draw_seats(pool, spec, 40, seeded(0)))
     answers = []
     for first in (True, False, False, True):
         scene = scene_of({"pair": np.zeros((40, 2, 2))}, first=first)
@@ -188,7 +192,7 @@ def test_several_factors_are_masked_one_by_one() -> None:
             parameter.zero_()
         network[2].bias.copy_(torch.tensor([0.0, 1.0, 0.0, 1.0]))  # prefers 1 and 1
     student = Student(StudentSpec(family="mlp", base=(4,), hidden=(4,)), factors, network)
-    choose = student_among_teachers(pool, student, spec, 3, torch.Generator().manual_seed(0))
+    choose = student_among_teachers(pool, student, spec, draw_seats(pool, spec, 3, seeded(0)))
     mask = np.array([[[1, 1, 1, 1]], [[1, 0, 1, 1]], [[1, 1, 1, 0]]], np.bool_)
     chosen = choose(scene_of({"solo": np.zeros((3, 1, 2))}, {"solo": mask}), {"solo": torch.zeros(3, 1, 4)})["solo"]
     assert chosen.tolist() == [[[1, 1]], [[0, 1]], [[1, 0]]]

@@ -13,7 +13,7 @@ SPEC = StudentSpec(family="mlp", base=(16,), hidden=(16,))
 
 
 def fresh(room: Classroom, spec: StudentSpec = SPEC) -> Student:
-    return Student(spec, room.pool.spaces, load_family("mlp").build(spec, room.pool.spaces, seeded(3)))
+    return Student(spec, room.pool.spaces, load_family(spec.family).build(spec, room.pool.spaces, seeded(3)))
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -94,6 +94,21 @@ def test_on_policy_rows_are_labelled_by_the_teacher(make_room: MakeRoom, demonst
     torch.testing.assert_close(rows.parameters, room.teacher.actors["left"](rows.views))
     # Tracks of five steps, each.
     assert set(rows.position.tolist()) == set(range(5))
+
+
+def test_a_student_that_remembers_learns_from_its_own_tracks_alone(
+    make_room: MakeRoom, demonstrations: Lessons
+) -> None:
+    room = make_room()
+    spec = StudentSpec(family="gru", base=(4,), hidden=(4,))
+    memory = LessonMemory(demonstrations, 10_000, seeded(0))
+    play_on_policy(fresh(room, spec), room, memory, seeded(5))
+    # Sixteen episodes of five steps; in each, one seat of two for sure and the other one by a coin.
+    first = memory.size
+    assert 16 * 5 < first < 2 * 16 * 5
+    assert first % 5 == 0
+    play_on_policy(fresh(room, spec), room, memory, seeded(6))
+    assert memory.size >= first + 16 * 5
 
 
 def test_masks_come_along(make_room: MakeRoom) -> None:

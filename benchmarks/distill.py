@@ -52,7 +52,7 @@ ENVIRONMENTS = {"simple_spread": "spread", "simple_speaker_listener": "speaker_l
 """Name in the results -> study."""
 VALIDATION_EPISODES, FINAL_EPISODES = 1024, 500
 
-INPUT_BITS = {"float": "float", "w8a8": "w8a8i8", "w4a8": "w4a8i8"}
+INPUT_BITS = {"float": "float", "w4a8": "w4a8i8"}
 """Name of bits in the results -> in a search space, with those of the inputs."""
 
 LONG = {"recovery_steps": 24_000, "on_policy_rounds": 20, "polish": {"rounds": 150}}
@@ -126,12 +126,11 @@ def blocks() -> dict[str, list[Job]]:
                 replace(one, variant="KL, as long as with polish", recipe={"recovery_steps": AS_LONG}),
                 replace(one, variant="MAPPO alone"),
             ]
-            found["bits"] += [replace(one, variant="KL", bits=bits) for bits in ("w8a8", "w4a8")]
-        found["bits"] += [
-            Job(env="simple_spread", student="24x24", bits=bits, variant="one recovery of 60 s", seed=seed,
+            found["bits"].append(replace(one, variant="KL", bits="w4a8"))
+        found["bits"].append(
+            Job(env="simple_spread", student="24x24", bits="w4a8", variant="one recovery of 60 s", seed=seed,
                 seeds="final", recipe=LONG)
-            for bits in ("w8a8", "w4a8")
-        ]  # fmt: skip
+        )  # fmt: skip
     return found
 
 

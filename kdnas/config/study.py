@@ -3,7 +3,7 @@
 Every field has its meaning under it; a key that is not here is refused with the nearest one that is.
 """
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -243,6 +243,9 @@ class DistillTable(Strict):
     drop_constant_inputs: Switch = True
     """Students do not read the features that never change in the demonstrations, which could do no more than a bias
     does: fewer weights and multiply-accumulates, and the same answers."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where students are trained; environments, teachers and everything else stay on the CPU. Small students are faster
+    there."""
     normalise: Switch = False
     """Shift and scale each observation feature by its mean and deviation in the demonstrations (priced: 2 numbers and
     one multiply-accumulate a feature)."""

@@ -45,6 +45,11 @@ class Teaching:
             self._last = [module for module in student.network.modules() if isinstance(module, nn.Linear)][-1]
             self._projector = Projector(self._last.in_features, room.roles.size, generator)
 
+    def to(self, device: torch.device) -> None:
+        """Train on a device."""
+        if self._projector is not None:
+            self._projector.to(device)
+
     def parameters(self) -> Iterator[nn.Parameter]:
         """What is trained beside the student, and not deployed."""
         if self._projector is not None:
@@ -60,6 +65,7 @@ class Teaching:
     def held_out(self, lessons: Lessons) -> float:
         """Mean divergence on rows that nothing is learned from; whole tracks for recurrent students."""
         student = self._student
+        lessons = lessons.to(student.device)
         outputs = student(lessons.views) if not student.hidden_size else _by_track(student, lessons)
         return float(divergence(self._actions, outputs, lessons.parameters, lessons.masks, 1.0).mean())
 
@@ -134,14 +140,15 @@ def ask(
     """Random views as a student reads them, (R, V) or, for a recurrent one, stretches (C, L, V); lessons and counted as
     `answer` says."""
     if not student.hidden_size:
-        lessons = memory.batch(rows)
+        lessons = memory.batch(rows).to(student.device)
         return lessons.views, lessons, None
     length = recipe.sequence_steps
     windows = memory.windows(max(rows // length, 1), length, recipe.burn_in_steps)
-    counted = windows.counted.flatten().to(torch.float32)
+    lessons = windows.lessons.to(student.device)
+    counted = windows.counted.flatten().to(student.device, torch.float32)
     # Rows of a mean weigh 1 on average, however many of them count.
     weights = counted / counted.mean().clamp_min(1e-8)
-    return windows.lessons.views.reshape(-1, length, student.spaces.observation_size), windows.lessons, weights
+    return lessons.views.reshape(-1, length, student.spaces.observation_size), lessons, weights
 
 
 def _by_track(student: Student, lessons: Lessons) -> Tensor:

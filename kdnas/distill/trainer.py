@@ -1,5 +1,6 @@
 """The inner loop: one student learns to answer as its teacher does, on states that it leads to itself."""
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,9 +51,9 @@ def train(
 ) -> Training:
     """Train a student in place for at most so many Adam steps.
 
-    Gradients are clipped to norm 1. At the start of each of `recipe.on_policy_rounds` equal stretches, episodes that
-    the student plays among teachers join `memory`; an ancestor, which knows nothing yet, skips the first. A `Settling`
-    network is told of the progress.
+    It is trained on `recipe.device`, and is on the CPU afterwards. Gradients are clipped to norm 1. At the start of
+    each of `recipe.on_policy_rounds` equal stretches, episodes that the student plays among teachers join `memory`; an
+    ancestor, which knows nothing yet, skips the first. A `Settling` network is told of the progress.
 
     The learning rate falls to 0 by a cosine over all steps. With held-out rows it stays where it is until the
     divergence on them has stopped falling (`recipe.adaptive`), and then falls over the last steps (Haegele et al. 2024,
@@ -63,6 +64,9 @@ def train(
     """
     recipe, adaptive = room.recipe, room.recipe.adaptive
     generator = torch.Generator().manual_seed(seed)
+    device = torch.device(recipe.device)
+    student.to(device)
+    teaching.to(device)
     parameters = [*student.parameters(), *teaching.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=learning_rate, fused=True)
     gradient = join_gradients(parameters)
@@ -72,7 +76,7 @@ def train(
     plateau = Plateau(adaptive.patience, adaptive.tolerance)
     cooling = max(int(COOL_DOWN * steps), 1)
     falls_from, last = (0, steps) if held_out is None else (steps - cooling, steps)
-    recent, counted = torch.zeros(()), 0
+    recent, counted = torch.zeros((), device=device), 0
     loss_mean, step = 0.0, 0
     settling = student.network if isinstance(student.network, Settling) and steps else None
     while step < last:
@@ -98,19 +102,19 @@ def train(
         recent, counted = recent + loss.detach(), counted + 1
         if counted == CHECK_EVERY or step == last:
             loss_mean = float(recent) / counted
-            recent, counted = torch.zeros(()), 0
+            recent, counted = torch.zeros((), device=device), 0
             if not math.isfinite(loss_mean):
                 raise StudentError(f"student {student.spec}: the loss became {loss_mean} at step {step} of {steps}")
     if settling is not None:
         settling.settle(1.0)
-    student.eval()
+    student.eval().to("cpu")
     student.check_finite()
     return Training(steps=step, loss=loss_mean)
 
 
 def join_gradients(parameters: Sequence[nn.Parameter]) -> Tensor:
     """Make the gradients of parameters parts of one vector, so that one operation clears or clips them all."""
-    gradient = torch.zeros(sum(parameter.numel() for parameter in parameters))
+    gradient = torch.zeros(sum(parameter.numel() for parameter in parameters), device=parameters[0].device)
     for parameter, part in zip(parameters, torch.split(gradient, [p.numel() for p in parameters]), strict=True):
         parameter.grad = part.view_as(parameter)
     return gradient
@@ -125,6 +129,8 @@ def play_on_policy(student: Student, room: Classroom, memory: LessonMemory, gene
     """
     count = room.recipe.on_policy_episodes
     student.eval()
+    if student.device.type != "cpu":
+        student = copy.deepcopy(student).to("cpu")  # environments and teachers are there
     # Of the demonstrations' kind, so that no student is trained on an episode that it is scored on.
     seeds = SeedSets(int(torch.randint(2**31 - 1, (), generator=generator))).demonstrations(count)
     seats = draw_seats(room.pool, room.env.spec, room.copies, generator)

@@ -163,7 +163,7 @@ class QuantGru(Recurrent):
         # brevitas quantizes the weights at each call, which is nine tenths of a step.
         from brevitas.function.ops_ste import round_ste
 
-        held = self.quantize_state(torch.zeros(1, self.state.in_features))
+        held = self.quantize_state(torch.zeros(1, self.state.in_features, device=self.state.weight.device))
         weight = self.state.quant_weight()
         bias = self.state.bias_quant(self.state.bias, held, weight)
         low, high = -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1

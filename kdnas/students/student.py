@@ -68,9 +68,14 @@ class Student(nn.Module):
         along = torch.stack(outputs, 1)
         return along.reshape(*views.shape[:-1], along.shape[-1])
 
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters lie."""
+        return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
+
     def begin(self, rows: int) -> Tensor | None:
         """The hidden state (rows, H) at the beginning of an episode; None for a student that remembers nothing."""
-        return torch.zeros(rows, self.hidden_size) if self.hidden_size else None
+        return torch.zeros(rows, self.hidden_size, device=self.device) if self.hidden_size else None
 
     def probe(self) -> tuple[Tensor, ...]:
         """Zeros that it takes, of one row: what it is traced with."""

@@ -15,7 +15,7 @@ from kdnas.distill.pool import Pool, make_pools
 from kdnas.envs.make import check_twin, make_env, make_twin
 from kdnas.envs.spec import EnvSpec
 from kdnas.envs.team_env import TeamEnv
-from kdnas.errors import KdnasError, PluginError, TeacherError, describe
+from kdnas.errors import ConfigError, KdnasError, PluginError, TeacherError, describe
 from kdnas.evaluation.seeds import SeedSets
 from kdnas.profiling.target import Target
 from kdnas.spaces.space import SearchSpace, SpaceConfig, make_space
@@ -113,6 +113,7 @@ def open_study(file: StudyFile) -> Setup:
         KdnasError: something in the file cannot be found, made, or does not fit the rest.
     """
     config = file.config
+    _check_device(config.distill.device)
     budget = parse_budget(config.budget)
     real = make_env(config.env, file.folder, observe=config.observe)
     budget.check_scopes(real.spec.groups)
@@ -132,6 +133,16 @@ def open_study(file: StudyFile) -> Setup:
         budget=budget,
         seeds=SeedSets(config.search.seed),
     )
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"distill.device = 'cuda': torch {torch.__version__} finds no CUDA device; install a CUDA build of torch, "
+            "or set device = 'cpu'"
+        )
 
 
 def open_teacher(file: StudyFile, spec: EnvSpec) -> Teacher:

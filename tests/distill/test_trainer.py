@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
+from kdnas.compress import quantize, training_twin
 from kdnas.distill import Classroom, LessonMemory, Lessons, Teaching, Training, divergence, train
 from kdnas.distill.trainer import play_on_policy
 from kdnas.errors import StudentError
 from kdnas.spaces import StudentSpec
+from kdnas.spaces.space import parse_bits
 from kdnas.students import Student, load_family
 
 from .conftest import MakeRoom
@@ -63,6 +67,21 @@ def test_the_same_seed_gives_the_same_student(make_room: MakeRoom, demonstration
         weights.append(student.network.linears[0].weight.detach())
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])  # other on-policy episodes
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("bits", ["float", "w4a8i8"])
+def test_a_student_is_trained_on_cuda_and_comes_back(make_room: MakeRoom, demonstrations: Lessons, bits: str) -> None:
+    room = make_room(device="cuda", loss={"role": 0.1, "role_size": 2} if bits == "float" else {})
+    student = fresh(room)
+    memory = LessonMemory(demonstrations, 10_000, seeded(0))
+    if bits != "float":
+        spec, family = replace(SPEC, bits=parse_bits(bits)), load_family("mlp")
+        student = training_twin(quantize(student, spec, family, [memory.batch(64).views]), family)
+    before = distance(student, demonstrations)
+    learn(student, room, memory, steps=400)
+    assert student.device.type == "cpu"
+    assert distance(student, demonstrations) < before / 3
 
 
 @pytest.mark.parametrize(

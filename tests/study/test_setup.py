@@ -88,6 +88,13 @@ def test_what_does_not_fit_ends_in_a_sentence(
         open_study(read_study(write_study("bad", **change))).make_target()
 
 
+def test_a_device_that_is_not_there(write_study: WriteStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    file = read_study(write_study("fast", **{"distill.device": "cuda"}))
+    with pytest.raises(ConfigError, match=r"distill.device = 'cuda': torch .* finds no CUDA device; install"):
+        open_study(file)
+
+
 def test_files_that_are_not_there(write_study: WriteStudy, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no study 'spred': did you mean 'spread'"):
         read_study("spred")

@@ -11,7 +11,10 @@ import re
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from kdnas.report.tables import Table, front_table
 from kdnas.study.front import Member
@@ -43,36 +46,60 @@ def training_step() -> str:
     return Table(header=("network", *ways), rows=rows).markdown()
 
 
-def distill(variants: Sequence[str], kind: str) -> str:
-    """Retention of the inner loop's variants, a column an environment and student."""
-    rows = json.loads((ROOT / "benchmarks/results/distill.json").read_text(encoding="utf-8"))["rows"]
-    rows = [row for row in rows if row["seeds"] == kind]
-    rows = [row for row in rows if row["variant"] in variants]
-    columns = list(dict.fromkeys((row["env"], row["student"], row["bits"]) for row in rows))
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """Rows of the inner loop's benchmark that are compared with each other."""
+
+    env: str
+    student: str
+    bits: str = "float"
+    seeds: str = "validation"
+
+    def runs(self, variant: str) -> dict[int, dict[str, Any]]:
+        """Seed -> row."""
+        want = (self.env, self.student, self.bits, self.seeds, variant)
+        keys = ("env", "student", "bits", "seeds", "variant")
+        return {row["seed"]: row for row in _distilled() if tuple(row[key] for key in keys) == want}
+
+
+def distill(variants: Sequence[str], columns: Sequence[Column], *, to: str | None = None) -> str:
+    """Retention of the inner loop's variants, and how much more it is than that of another one, seed by seed."""
     lines = []
     for variant in variants:
         cells = []
         for column in columns:
-            key = (variant, *column)
-            own = [row for row in rows if (row["variant"], row["env"], row["student"], row["bits"]) == key]
-            cells.append(_spread([row["retention"] for row in own], [row["seconds"] for row in own]))
+            runs = column.runs(variant)
+            cells.append(_spread([row["retention"] for row in runs.values()]))
+            if to is not None:
+                base = column.runs(to)
+                more = [row["retention"] - base[seed]["retention"] for seed, row in runs.items() if seed in base]
+                cells.append("" if variant == to else _spread(more, sign="+"))
+            cells.append(f"{statistics.mean(row['seconds'] for row in runs.values()):.0f} s" if runs else "")
         if any(cells):
             lines.append((variant, *cells))
-    header = ("variant", *(f"{env}, {student} {bits}" for env, student, bits in columns))
-    return Table(header=header, rows=tuple(lines)).markdown()
+    header = ["variant"]
+    for column in columns:
+        header += [f"{column.env}, {column.student} {column.bits}", *([f"more than {to}"] if to else []), "core time"]
+    return Table(header=tuple(header), rows=tuple(lines)).markdown()
 
 
-def _spread(retentions: Sequence[float], seconds: Sequence[float]) -> str:
-    """Mean, 95 % interval by Student's t, number of runs and their mean time."""
-    if not retentions:
+@cache
+def _distilled() -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((ROOT / "benchmarks/results/distill.json").read_text("utf-8"))["rows"]
+    return rows
+
+
+def _spread(values: Sequence[float], *, sign: str = "") -> str:
+    """Mean and 95 % interval by Student's t."""
+    if not values:
         return ""
-    mean, count = statistics.mean(retentions), len(retentions)
+    mean, count = statistics.mean(values), len(values)
     if count == 1:
-        return f"{mean:.3f} (1 run)"
+        return f"{mean:{sign}.3f} (1 seed)"
     # 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom.
     quantile = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)[min(count, 10) - 2]
-    half = quantile * statistics.stdev(retentions) / count**0.5
-    return f"{mean:.3f} ± {half:.3f} ({count} runs, {statistics.mean(seconds):.0f} s)"
+    half = quantile * statistics.stdev(values) / count**0.5
+    return f"{mean:{sign}.3f} ± {half:.3f}" + ("" if count == 5 else f" ({count} seeds)")
 
 
 TERMS = (
@@ -83,15 +110,25 @@ WAYS = (
     "KL", "KL, without DAgger", "KL, from scratch", "KL, from scratch, without DAgger", "KL, early stopping",
     "KL + polish", "KL, as long as with polish", "MAPPO alone",
 )  # fmt: skip
-HEADLINE = ("one recovery of 60 s",)
+NEWTON = ("KL", "KL + Gauss-Newton", "KL, as long as with Gauss-Newton", "KL + polish")
+SPREAD = "simple_spread"
+BOTH = [Column(env=env, student="16x16") for env in (SPREAD, "simple_speaker_listener")]
 
 TABLES: dict[str, Callable[[], str]] = {
     "headline": headline,
     "gate": gate,
     "training_step": training_step,
-    "distill-terms": lambda: distill(TERMS, "validation"),
-    "distill-ways": lambda: distill(WAYS, "validation"),
-    "distill-headline": lambda: distill(HEADLINE, "final"),
+    "distill-terms": lambda: distill(TERMS, BOTH, to="KL"),
+    "distill-ways": lambda: distill(WAYS, BOTH, to="KL"),
+    "distill-second-order": lambda: distill(NEWTON, [Column(env=SPREAD, student="12x12")], to="KL"),
+    "distill-bits": lambda: distill(["KL"], [*BOTH, *(replace(each, bits="w4a8") for each in BOTH)]),
+    "distill-headline": lambda: distill(
+        ["one recovery of 60 s"],
+        [
+            Column(env=SPREAD, student=student, bits=bits, seeds="final")
+            for student, bits in (("24x24", "float"), ("24x24", "w4a8"), ("16x16", "float"))
+        ],
+    ),
 }
 
 

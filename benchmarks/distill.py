@@ -28,6 +28,7 @@ from filelock import FileLock
 
 sys.path.insert(0, str(Path(__file__).parent))
 from check_docs import ROOT, write_tables
+from gauss_newton import refine
 
 from kdnas.config.study import DistillTable
 from kdnas.distill import StudentBank, make_student, open_classroom
@@ -72,6 +73,8 @@ class Job:
     inherited: bool = True
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """What differs from the study's recipe."""
+    second_order: int = 0
+    """Gauss-Newton steps afterwards."""
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -80,6 +83,9 @@ class Job:
 
 AS_LONG = 20_000
 """Recovery steps that take as long as the study's own and 60 rounds of polish."""
+
+AS_NEWTON = 30_000
+"""Recovery steps that take as long as the study's own and 300 Gauss-Newton steps on 12x12."""
 
 ALONE_S = 40.0
 """What ancestor and recovery take together on one core."""
@@ -105,7 +111,7 @@ TERMS: dict[str, dict[str, Any]] = {
 
 def blocks() -> dict[str, list[Job]]:
     """Block -> its rows."""
-    found: dict[str, list[Job]] = {"ways": [], "terms": [], "bits": [], "headline": []}
+    found: dict[str, list[Job]] = {"ways": [], "terms": [], "bits": [], "headline": [], "second order": []}
     for seed in SEEDS:
         for student in ("24x24", "16x16"):
             found["headline"].append(
@@ -127,6 +133,14 @@ def blocks() -> dict[str, list[Job]]:
                 replace(one, variant="MAPPO alone"),
             ]
             found["bits"].append(replace(one, variant="KL", bits="w4a8"))
+            if env == "simple_spread":
+                tiny = replace(one, student="12x12")
+                found["second order"] += [
+                    replace(tiny, variant="KL"),
+                    replace(tiny, variant="KL + Gauss-Newton", second_order=300),
+                    replace(tiny, variant="KL, as long as with Gauss-Newton", recipe={"recovery_steps": AS_NEWTON}),
+                    replace(tiny, variant="KL + polish", recipe={"polish": {"rounds": 120}}),
+                ]
         found["bits"].append(
             Job(env="simple_spread", student="24x24", bits="w4a8", variant="one recovery of 60 s", seed=seed,
                 seeds="final", recipe=LONG)
@@ -207,13 +221,19 @@ class Bench:
             # From scratch, the steps of a recovery are those of the ancestor, so that all variants have the same.
             steps = recipe.ancestor_steps if job.inherited else recipe.recovery_steps
             own_recipe = recipe.model_copy(update={"ancestor_steps": steps})
-            own, took = self._make(step, own, name, own_recipe, job.seed * 100 + number)
+            own, took = self._make(step, own, name, own_recipe, job.seed * 100 + number, job.second_order)
             seconds += took
         assert own is not None
         return own, seconds
 
     def _make(
-        self, spec: StudentSpec, parent: Student | None, name: str, recipe: DistillTable, seed: int
+        self,
+        spec: StudentSpec,
+        parent: Student | None,
+        name: str,
+        recipe: DistillTable,
+        seed: int,
+        second_order: int = 0,
     ) -> tuple[Student, float]:
         setup = self.setup
         episodes = self.demonstrations.episodes(list(setup.spec.groups))
@@ -230,6 +250,8 @@ class Bench:
         lessons = room.lessons(episodes)
         started = time.process_time()
         student, _ = make_student(spec, parent, room, lessons, seed=seed)
+        if second_order:
+            refine(student, room, lessons, steps=second_order, seed=seed)
         return student, time.process_time() - started
 
     def _retention(self, team: TeamPolicy, kind: str) -> float:

@@ -111,12 +111,17 @@ TERMS: dict[str, dict[str, Any]] = {
 
 def blocks() -> dict[str, list[Job]]:
     """Block -> its rows."""
-    found: dict[str, list[Job]] = {"ways": [], "terms": [], "bits": [], "headline": [], "second order": []}
+    found: dict[str, list[Job]] = {"ways": [], "terms": [], "bits": [], "headline": [], "second order": [], "limit": []}
     for seed in SEEDS:
         for student in ("24x24", "16x16"):
             found["headline"].append(
                 Job(env="simple_spread", student=student, bits="float", variant="one recovery of 60 s", seed=seed,
                     seeds="final", recipe=LONG)
+            )  # fmt: skip
+        if seed < 3:
+            found["limit"].append(
+                Job(env="simple_spread", student="16x16", bits="float", variant="KL, 150,000 steps", seed=seed,
+                    recipe={"recovery_steps": 150_000, "on_policy_rounds": 60})
             )  # fmt: skip
         for env in ENVIRONMENTS:
             one = Job(env=env, student="16x16", bits="float", variant="", seed=seed)

@@ -89,6 +89,22 @@ def _distilled() -> list[dict[str, Any]]:
     return rows
 
 
+def recurrence() -> str:
+    """With and without memory: retention by imitation alone, and after polish."""
+    rows = json.loads((ROOT / "benchmarks/results/recurrence.json").read_text(encoding="utf-8"))["rows"]
+    lines = []
+    for student in dict.fromkeys(row["student"] for row in rows):
+        own = [row for row in rows if row["student"] == student]
+        cells = []
+        for polished in (False, True):
+            runs = [row for row in own if row["polished"] == polished]
+            cells.append(_spread([row["final"] for row in runs]))
+            cells.append(f"{statistics.mean(row['seconds'] for row in runs):.0f} s" if runs else "")
+        lines.append((student, f"{own[0]['macs']:,}", f"{own[0]['steps']:,}", *cells))
+    header = ("student", "MACs", "steps", "imitation", "core time", "imitation and polish", "core time")
+    return Table(header=header, rows=tuple(lines)).markdown()
+
+
 def _spread(values: Sequence[float], *, sign: str = "") -> str:
     """Mean and 95 % interval by Student's t."""
     if not values:
@@ -129,6 +145,7 @@ TABLES: dict[str, Callable[[], str]] = {
             for student, bits in (("24x24", "float"), ("24x24", "w4a8"), ("16x16", "float"))
         ],
     ),
+    "recurrence": recurrence,
 }
 
 

@@ -93,7 +93,7 @@ ALONE_S = 40.0
 OFFLINE = {"on_policy_rounds": 0}
 
 EASY = {"recovery_steps": 1_000, "on_policy_rounds": 4, "qat_steps": 1_000}
-"""For simple_speaker_listener, where students of twelve times the steps are as good as their teacher in every variant."""
+"""For simple_speaker_listener, where twelve times the steps make students of every variant as good as their teacher."""
 
 TERMS: dict[str, dict[str, Any]] = {
     "behaviour cloning": {"loss": {"kl": 0.0, "cross_entropy": 1.0}},

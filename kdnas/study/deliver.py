@@ -3,8 +3,9 @@
 import hashlib
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from kdnas.policies.arrays import Floats
 from kdnas.students.bundle import group_cards, save_weights, write_card
 from kdnas.students.card import ArtifactCard, Hashes, StudentCard
 from kdnas.students.card_page import render_card
+from kdnas.students.student import Team
 from kdnas.study.front import Member
 from kdnas.study.run_folder import RunFolder
 from kdnas.study.setup import Setup
@@ -60,7 +62,7 @@ def deliver(
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        artifact: Artifact = plugins.load("kdnas.exporters", FORMAT)().export(team, part, recorded=recorded)
+        artifact = export_artifact(FORMAT, team, part, recorded)
         card = StudentCard(
             kdnas_version=version("kdnas"),
             environment=setup.spec.name,
@@ -74,18 +76,9 @@ def deliver(
                 study=hashlib.sha256(repr(sorted(run.identity.items())).encode()).hexdigest()[:16],
                 weights=save_weights(part, team),
             ),
-            artifacts=(
-                ArtifactCard(
-                    format=FORMAT,
-                    files=artifact.files,
-                    checked_rows=artifact.checked_rows,
-                    agreed_rows=artifact.agreed_rows,
-                    max_error=artifact.max_error,
-                ),
-            ),
+            artifacts=(artifact,),
         )
-        write_card(part, card)
-        (part / "README.md").write_text(render_card(card), encoding="utf-8")
+        write_cards(part, card)
         shutil.rmtree(folder, ignore_errors=True)
         part.replace(folder)
     except OSError as error:
@@ -93,6 +86,22 @@ def deliver(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return replace(member, path=folder)
+
+
+def export_artifact(form: str, team: Team, folder: Path, recorded: Mapping[str, Floats]) -> ArtifactCard:
+    """Export a team into a folder, and say on a card what came out.
+
+    Raises:
+        StudentError: the exporter cannot hold the team, or what it wrote does not agree with it.
+    """
+    artifact: Artifact = plugins.load("kdnas.exporters", form)().export(team, folder, recorded=recorded)
+    return ArtifactCard(format=form, **asdict(artifact))
+
+
+def write_cards(folder: Path, card: StudentCard) -> None:
+    """Write `student.json` and the page that is made from it."""
+    write_card(folder, card)
+    (folder / "README.md").write_text(render_card(card), encoding="utf-8")
 
 
 def _cost_json(member: Member) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from kdnas import plugins
 from kdnas.errors import RunError
 from kdnas.evaluation.score import Score
 from kdnas.students.bundle import load_student
-from kdnas.study.deliver import deliver, recorded_rows
+from kdnas.study.deliver import deliver, export_artifact, recorded_rows, write_cards
 from kdnas.study.front import Member, read_front
 from kdnas.study.run_folder import RunFolder, known_latencies, open_run, reopen_study
 from kdnas.study.search import make_gate
@@ -84,7 +84,8 @@ def _copy_out(run: Path, path: Path, trial: int, to: Path | None, form: str) -> 
         if form not in [artifact.format for artifact in team.card.artifacts]:
             setup = open_study(reopen_study(run))
             recorded = recorded_rows(setup, record_demonstrations(setup, run))
-            plugins.load("kdnas.exporters", form)().export(team.team, part, recorded=recorded)
+            artifact = export_artifact(form, team.team, part, recorded)
+            write_cards(part, team.card.model_copy(update={"artifacts": (*team.card.artifacts, artifact)}))
         part.replace(folder)
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {error.strerror or error}; choose another with --to") from error

@@ -121,10 +121,10 @@ def blocks() -> dict[str, list[Job]]:
                 Job(env="simple_spread", student=student, bits="float", variant="one recovery of 60 s", seed=seed,
                     seeds="final", recipe=LONG)
             )  # fmt: skip
-        if seed < 3:
+        if seed < 2:
             found["limit"].append(
-                Job(env="simple_spread", student="16x16", bits="float", variant="KL, 150,000 steps", seed=seed,
-                    recipe={"recovery_steps": 150_000, "on_policy_rounds": 60})
+                Job(env="simple_spread", student="16x16", bits="float", variant="KL, 100,000 steps", seed=seed,
+                    recipe={"recovery_steps": 100_000, "on_policy_rounds": 40})
             )  # fmt: skip
         for env in ENVIRONMENTS:
             usual = {} if env == "simple_spread" else EASY

@@ -15,15 +15,21 @@ _INTEGERS = """\
 #error "-ffast-math changes what integers an observation becomes"
 #endif
 
-/* An activation in memory: a byte, or 16 bits where vector units multiply those. */
-#ifndef KDNAS_VALUE
+/* 0 for the plain loops; other machines get them anyway. */
+#ifndef KDNAS_VECTORS
 #if defined(__SSE2__) || defined(__ARM_NEON)
-#define KDNAS_VALUE int16_t
+#define KDNAS_VECTORS 1
 #else
-#define KDNAS_VALUE uint8_t
+#define KDNAS_VECTORS 0
 #endif
 #endif
-typedef KDNAS_VALUE kdnas_value;
+
+/* An activation in memory: a byte, or 16 bits where vector units multiply those. */
+#if KDNAS_VECTORS
+typedef int16_t kdnas_value;
+#else
+typedef uint8_t kdnas_value;
+#endif
 
 #define KDNAS_TILE 16u /* rows whose sums are held at once */
 
@@ -43,6 +49,14 @@ static inline int32_t kdnas_total(const kdnas_value *values, size_t count)
     for (size_t i = 0; i < count; i++)
         total += values[i];
     return total;
+}
+
+static inline int32_t kdnas_dot(const uint8_t *weights, const kdnas_value *values, size_t count)
+{
+    int32_t sum = 0;
+    for (size_t i = 0; i < count; i++)
+        sum += weights[i] * values[i];
+    return sum;
 }
 """
 
@@ -76,18 +90,13 @@ static void kdnas_sums_8(const uint8_t *weights, const kdnas_value *values, int3
                          size_t rows, size_t columns)
 {
     (void)rows;
-    for (size_t i = 0; i < count; i++) {
-        const uint8_t *const at = weights + (row + i) * columns;
-        int32_t sum = 0;
-        for (size_t j = 0; j < columns; j++)
-            sum += at[j] * values[j];
-        sums[i] = sum;
-    }
+    for (size_t i = 0; i < count; i++)
+        sums[i] = kdnas_dot(weights + (row + i) * columns, values, columns);
 }
 """
 
 _SUMS_PACKED = """\
-/* Products of `count` rows from `row` on, weights as they are stored: {bits} bits each. */
+/* Products of `count` rows from `row` on, weights as they are stored: {bits} bits each.{remark} */
 static void kdnas_sums_{bits}(const uint8_t *weights, const kdnas_value *values, int32_t *sums, size_t row,
                          size_t count, size_t rows, size_t columns)
 {{
@@ -99,14 +108,22 @@ static void kdnas_sums_{bits}(const uint8_t *weights, const kdnas_value *values,
         int32_t sum = 0;
 {loops}        for (size_t j = taken; j < columns; j++, bit += {bits}u) {{
             const unsigned start = (unsigned)(bit & 7u);
-            unsigned stored = (unsigned)rest[bit >> 3] >> start;
+            unsigned piece = (unsigned)rest[bit >> 3] >> start;
             if (start > {straddle}u)
-                stored |= (unsigned)rest[(bit >> 3) + 1u] << (8u - start);
-            sum += (int32_t)(stored & {mask}u) * values[j];
+                piece |= (unsigned)rest[(bit >> 3) + 1u] << (8u - start);
+            sum += (int32_t)(piece & {mask}u) * values[j];
         }}
         sums[i] = sum;
     }}
 }}
+"""
+
+_UNPACKED = """\
+#if KDNAS_VECTORS
+        uint8_t stored[KDNAS_COLUMNS];
+{unpacking}        sum = kdnas_dot(stored, values, taken);
+#else
+{loops}#endif
 """
 
 _LAYER = """\
@@ -116,7 +133,7 @@ static void kdnas_{kind}_{bits}(const uint8_t *weights, const int32_t *biases, {
     const int32_t excess = {offset} * kdnas_total(values, columns); /* weights are stored as unsigned integers */
 {constants}    for (size_t row = 0; row < rows; row += KDNAS_TILE) {{
         const size_t count = rows - row < KDNAS_TILE ? rows - row : KDNAS_TILE;
-        int32_t sums[KDNAS_TILE];
+        int32_t sums[KDNAS_TILE] = {{0}};
         kdnas_sums_{bits}(weights, values, sums, row, count, rows, columns);
         for (size_t i = 0; i < count; i++) {{
             const int32_t sum = biases[row + i] + sums[i] - excess;
@@ -178,13 +195,18 @@ _SEE_FLOATS = """\
 """
 
 
-def kernels(widths: Iterable[int], hidden: Iterable[int], *, discrete: bool) -> str:
-    """What a file needs whose layers have weights of these bits (`FLOAT` too), and hidden layers of some of them."""
+def kernels(widths: Iterable[int], hidden: Iterable[int], *, columns: int, discrete: bool) -> str:
+    """What a file needs whose layers have weights of these bits (`FLOAT` too), and hidden layers of some of them.
+
+    `columns` are those of its widest layer.
+    """
     widths, hidden = sorted(set(widths)), set(hidden)
     integers = [bits for bits in widths if bits != FLOAT]
     parts = [_TRACE]
     if integers:
         parts += [_INTEGERS, _SEE_VALUES]
+    if any(group_size(bits) > 2 for bits in integers):
+        parts.append(f"#define KDNAS_COLUMNS {columns}u /* of the widest layer */\n")
     for bits in integers:
         parts.append(_SUMS_8 if bits == 8 else _sums(bits))
         parts += [_layer("hidden", bits)] if bits in hidden else []
@@ -198,7 +220,7 @@ def kernels(widths: Iterable[int], hidden: Iterable[int], *, discrete: bool) -> 
 
 def _sums(bits: int) -> str:
     size = group_size(bits)
-    loops = []
+    unpacking, loops = [], []
     for run in range(size):  # the run-th span of the row
         begin, pieces = 0, []
         for start, width in planes(bits):
@@ -209,14 +231,18 @@ def _sums(bits: int) -> str:
             pieces.append(f"({piece} << {start})" if start else piece)
             begin += size // each
         stored = pieces[0] if len(pieces) == 1 else f"({' | '.join(pieces)})"
-        loops.append(
-            f"        for (size_t j = 0; j < span; j++)\n            sum += {stored} * values[{_offset(run)}j];\n"
-        )
+        loop = "        for (size_t j = 0; j < span; j++)\n            "
+        unpacking.append(f"{loop}stored[{_offset(run)}j] = (uint8_t){stored if stored[0] == '(' else f'({stored})'};\n")
+        loops.append(f"{loop}sum += {stored} * values[{_offset(run)}j];\n")
     return _SUMS_PACKED.format(
         bits=bits,
         size=size,
         group_bytes=size * bits // 8,
-        loops="".join(loops),
+        # Compilers see through two runs, but not through more.
+        loops="".join(loops)
+        if size == 2
+        else _UNPACKED.format(unpacking="".join(unpacking), loops="".join(loops)),
+        remark="" if size == 2 else " Vector units unpack a row\n * first and multiply then.",
         straddle=8 - bits,
         mask=(1 << bits) - 1,
     )

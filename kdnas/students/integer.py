@@ -63,7 +63,8 @@ class IntegerLayer:
     def accumulate(self, inputs: NDArray[np.int32]) -> NDArray[np.int32]:
         """Accumulators (B, rows) of integers (B, columns)."""
         products = inputs.astype(np.float64) @ self.weights.T.astype(np.float64)  # exact, far below 2^53
-        return np.asarray(products + self.biases, np.int32)
+        sums: NDArray[np.int32] = (products + self.biases).astype(np.int32)
+        return sums
 
     def activate(self, accumulators: NDArray[np.int32]) -> NDArray[np.int32]:
         """Activations (B, rows) of a hidden layer, 0 to `limit`."""
@@ -189,4 +190,5 @@ def student_inputs(student: Student, views: Floats) -> Floats:
     if student.normalisation is None:
         return views.astype(np.float32)
     shift, scale = (np.asarray(each, np.float32) for each in (student.normalisation.shift, student.normalisation.scale))
-    return np.asarray((views.astype(np.float32) - shift) * scale, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity is clipped where it is quantized
+        return np.asarray((views.astype(np.float32) - shift) * scale, np.float32)

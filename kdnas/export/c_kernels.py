@@ -62,8 +62,8 @@ static inline int32_t kdnas_dot(const uint8_t *weights, const kdnas_value *value
 
 _DENSE = """\
 /* outputs = weights inputs + biases; columns of weights stand one after the other. */
-static void kdnas_dense(const float *weights, const float *biases, const float *inputs, float *outputs, size_t rows,
-                        size_t columns)
+static void kdnas_dense(const float *weights, const float *biases, const float *restrict inputs,
+                        float *restrict outputs, size_t rows, size_t columns)
 {
     for (size_t row = 0; row < rows; row++)
         outputs[row] = biases[row];
@@ -128,7 +128,7 @@ _UNPACKED = """\
 
 _LAYER = """\
 static void kdnas_{kind}_{bits}(const uint8_t *weights, const int32_t *biases, {arguments},
-                           const kdnas_value *values, {type} *into, size_t rows, size_t columns)
+                           const kdnas_value *restrict values, {type} *restrict into, size_t rows, size_t columns)
 {{
     const int32_t excess = {offset} * kdnas_total(values, columns); /* weights are stored as unsigned integers */
 {constants}    for (size_t row = 0; row < rows; row += KDNAS_TILE) {{

@@ -63,15 +63,15 @@ class IntegerLayer:
     def accumulate(self, inputs: NDArray[np.int32]) -> NDArray[np.int32]:
         """Accumulators (B, rows) of integers (B, columns)."""
         products = inputs.astype(np.float64) @ self.weights.T.astype(np.float64)  # exact, far below 2^53
-        sums: NDArray[np.int32] = (products + self.biases).astype(np.int32)
-        return sums
+        return (products + self.biases).astype(np.int32)
 
     def activate(self, accumulators: NDArray[np.int32]) -> NDArray[np.int32]:
         """Activations (B, rows) of a hidden layer, 0 to `limit`."""
         assert self.factors is not None
         products = np.maximum(accumulators, 0).astype(np.uint64) * self.factors.astype(np.uint64)
         rounded = (products + np.uint64(1 << (self.shift - 1))) >> np.uint64(self.shift)
-        return np.minimum(rounded, np.uint64(self.limit)).astype(np.int32)
+        clipped: NDArray[np.int32] = np.minimum(rounded, np.uint64(self.limit)).astype(np.int32)
+        return clipped
 
     def read(self, accumulators: NDArray[np.int32]) -> Floats:
         """Outputs (B, rows) of the last layer."""

@@ -5,8 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from kdnas.errors import StudentError
 from kdnas.policies.arrays import Floats
 from kdnas.students.student import Team
+
+AGREEMENT = 0.999
+"""Share of the recorded rows on which an artifact must act as its students do. Not all of them: a hidden unit halfway
+between two integers may be rounded either way, and near a tie of the logits that decides the action."""
+
+SAME_ACTION = 1e-4
+"""Continuous actions closer than this are the same one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +32,8 @@ class Artifact:
     """Those of them on which every agent of the group chooses the action of its student."""
     max_error: float
     """Largest difference of a logit, a mean or a number of the hidden state."""
+    note: str = ""
+    """What could not be checked here, in a sentence."""
 
 
 class Exporter(Protocol):
@@ -48,3 +58,20 @@ class Exporter(Protocol):
             StudentError: a student that this form cannot hold, or an artifact that does not act as its students do.
         """
         ...
+
+
+def check_recorded(team: Team, recorded: Mapping[str, Floats]) -> None:
+    """Refuse recorded rows that leave a group out or are not its observations.
+
+    Raises:
+        StudentError: naming the group.
+    """
+    for group in team.spec.groups:
+        features = team.spec.student_spec(group).observation_size
+        rows = recorded.get(group)
+        if rows is None or rows.ndim != 2 or rows.shape[1] != features or not len(rows):
+            have = "none" if rows is None else f"an array {rows.shape}"
+            raise StudentError(
+                f"export: group {group!r} needs recorded observations (rows, {features}) to check the artifact on, "
+                f"but got {have}; record demonstrations first"
+            )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdnas.errors import StudentError
-from kdnas.export.exporter import Artifact
+from kdnas.export.exporter import AGREEMENT, SAME_ACTION, Artifact, check_recorded
 from kdnas.export.graph import make_model, open_session
 from kdnas.export.piece import trace
 from kdnas.policies.arrays import Bools, Floats
@@ -21,13 +21,6 @@ from kdnas.policies.distribution import greedy
 from kdnas.students.student import Student, Team
 
 FILE = "team.onnx"
-AGREEMENT = 0.999
-"""Share of the recorded rows on which an artifact must act as its students do. Not all of them: a hidden unit halfway
-between two integers may be rounded either way, and near a tie of the logits that decides the action."""
-
-SAME_ACTION = 1e-4
-"""Continuous actions closer than this are the same one."""
-
 _logger = logging.getLogger(__name__)
 
 
@@ -41,7 +34,7 @@ class OnnxExporter:
 
     def export(self, team: Team, folder: Path, *, recorded: Mapping[str, Floats]) -> Artifact:
         """See `Exporter.export`."""
-        _check_recorded(team, recorded)
+        check_recorded(team, recorded)
         content = _encode(team)
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / FILE
@@ -55,18 +48,6 @@ class OnnxExporter:
         _logger.info("%s: %d bytes, acts as its students on %d of %d rows", target, len(content), artifact.agreed_rows,
                      artifact.checked_rows)  # fmt: skip
         return artifact
-
-
-def _check_recorded(team: Team, recorded: Mapping[str, Floats]) -> None:
-    for group in team.spec.groups:
-        features = team.spec.student_spec(group).observation_size
-        rows = recorded.get(group)
-        if rows is None or rows.ndim != 2 or rows.shape[1] != features or not len(rows):
-            have = "none" if rows is None else f"an array {rows.shape}"
-            raise StudentError(
-                f"export: group {group!r} needs recorded observations (rows, {features}) to check the artifact on, "
-                f"but got {have}; record demonstrations first"
-            )
 
 
 def _encode(team: Team) -> bytes:

@@ -160,6 +160,8 @@ class ArtifactCard(Strict):
     checked_rows: int
     agreed_rows: int
     max_error: float
+    note: str = ""
+    """What could not be checked, in a sentence."""
 
 
 class StudentCard(Strict):

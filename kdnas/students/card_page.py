@@ -43,7 +43,7 @@ def render_card(card: StudentCard) -> str:
         *(
             f"`{', '.join(artifact.files)}` chooses the same action as the students on {artifact.agreed_rows:,} of "
             f"{artifact.checked_rows:,} recorded observations (largest difference of a logit {artifact.max_error:.2g}; "
-            "ties go to the lowest index)."
+            f"ties go to the lowest index).{' ' * bool(artifact.note)}{artifact.note}"
             for artifact in card.artifacts
         ),
         "",

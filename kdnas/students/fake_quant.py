@@ -67,8 +67,7 @@ class FakeQuantMlp(nn.Module):
         values, scales = observations, observations
         for index, linear in enumerate(self.linears):
             low, high = self.input_limits[index]
-            input_scale = (self.input_ranges[index].exp2() / self.input_divisors[index]).clamp_min(SMALLEST_RANGE)
-            weight_scale = self._weight_scale(index)
+            input_scale, weight_scale = self.input_scale(index), self.weight_scale(index)
             assert isinstance(linear.weight, Tensor)
             assert isinstance(linear.bias, Tensor)
             # Clipping at 0 is the ReLU of the layer before.
@@ -98,7 +97,7 @@ class FakeQuantMlp(nn.Module):
         share = min(max((progress - SETTLES_FROM) / (SETTLED_AT - SETTLES_FROM), 0.0), 1.0)
         for index, linear in enumerate(self._weighted()):
             integers, settled = self._integers[index].view(-1), self._settled[index].view(-1)
-            scale = self._weight_scale(index)
+            scale = self.weight_scale(index)
             ratio = (linear.weight / scale).view(-1)
             more = round(share * len(ratio)) - int(settled.sum())
             if more > 0:
@@ -113,8 +112,13 @@ class FakeQuantMlp(nn.Module):
     def _weighted(self) -> list[nn.Linear]:
         return list(self.linears)  # type: ignore[arg-type]
 
-    def _weight_scale(self, index: int) -> Tensor:
-        """(rows, 1)."""
+    def input_scale(self, index: int) -> Tensor:
+        """Of what a layer reads, ()."""
+        ranges: Tensor = self.input_ranges[index]
+        return (ranges.exp2() / self.input_divisors[index]).clamp_min(SMALLEST_RANGE)
+
+    def weight_scale(self, index: int) -> Tensor:
+        """Of the rows of a layer, (rows, 1)."""
         ranges: Tensor = self.weight_ranges[index]
         return ranges.exp2().clamp_min(SMALLEST_RANGE) / self.weight_divisor
 

@@ -71,7 +71,7 @@ def settled_share(twin: FakeQuantMlp) -> float:
     """Of all weights, those that are whole multiples of their row's scale; few unsettled ones are by accident."""
     whole = total = 0
     for index, linear in enumerate(twin.linears):
-        ratio = linear.weight / twin._weight_scale(index)
+        ratio = linear.weight / twin.weight_scale(index)
         held = twin._settled[index] & ((twin._integers[index] - ratio).abs() < 8)
         whole, total = whole + int(held.sum()), total + ratio.numel()
     return whole / total
@@ -92,7 +92,7 @@ def test_large_weights_settle_first_and_the_others_are_not_rounded(make_student:
     student = make_student("w2a8i8", SCOUT, hidden=(8,))
     twin = FAMILY.training_twin(student.network).eval()
     twin.settle(0.425)  # half of them
-    settled, ratio = twin._settled[0], (twin.linears[0].weight / twin._weight_scale(0)).abs()
+    settled, ratio = twin._settled[0], (twin.linears[0].weight / twin.weight_scale(0)).abs()
     assert ratio[settled].min() >= ratio[~settled].max()
     seen = torch.randn(50, 6, generator=seeded(0))
     before = twin(seen)

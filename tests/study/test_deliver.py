@@ -92,6 +92,16 @@ def test_the_best_is_copied_out(finished: Finished, tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+def test_another_format_joins_the_artifact_that_is_there(finished: Finished, tmp_path: Path) -> None:
+    folder = export_best(finished[0], "min flops", tmp_path / "mine", "c")
+    onnx, c = load_student(folder).card.artifacts
+    assert (onnx.format, c.format) == ("onnx", "c")
+    assert set(c.files) == {"team.h", "team.c", "main.c", "test.c", "vectors.h", "Makefile"}
+    assert all((folder / name).stat().st_size for name in (*onnx.files, *c.files))
+    assert c.agreed_rows == c.checked_rows == onnx.checked_rows
+    assert "team.c" in (folder / "README.md").read_text()
+
+
 def test_a_played_team_that_is_not_on_the_front_is_assembled(
     finished: Finished, copied: Path, tmp_path: Path
 ) -> None:

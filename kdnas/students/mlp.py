@@ -151,8 +151,8 @@ class MlpFamily:
                 weight_bits=spec.bits.weight,
                 input_bits=spec.bits.input if index == 0 else spec.bits.activation,
                 output_bits=spec.bits.activation if index < last else FLOAT_BITS,
-                # Of its rows; of the activations it writes, unless they are logits; of the inputs, in the first.
-                scales=(rows + (index < last) + (index == 0)) if spec.bits.quantized else 0,
+                # Of its rows, or their ratio to that of the activations it writes; of the inputs, in the first.
+                scales=(rows + (index == 0)) if spec.bits.quantized else 0,
             )
             for index, (columns, rows) in enumerate(pairwise(sizes))
         ]

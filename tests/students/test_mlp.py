@@ -67,8 +67,8 @@ def test_layers_of_a_float_student() -> None:
 def test_layers_of_a_quantized_student() -> None:
     # Scales: one a row, of 24, 16 and 5; of what the first layer reads; of what the first and the second write.
     assert FAMILY.layers(spec("w4a6i8", 24, 16), SPREAD) == [
-        LayerShape(rows=24, columns=18, weight_bits=4, input_bits=8, output_bits=6, scales=26),
-        LayerShape(rows=16, columns=24, weight_bits=4, input_bits=6, output_bits=6, scales=17),
+        LayerShape(rows=24, columns=18, weight_bits=4, input_bits=8, output_bits=6, scales=25),
+        LayerShape(rows=16, columns=24, weight_bits=4, input_bits=6, output_bits=6, scales=16),
         LayerShape(rows=5, columns=16, weight_bits=4, input_bits=6, output_bits=32, scales=5),
     ]
 

@@ -7,6 +7,7 @@ target's own instructions belong there, behind its feature macro, and everything
 from collections.abc import Iterable
 
 from kdnas.export.c_pack import group_size, planes
+from kdnas.students.activation import RELU, SOFTSIGN
 
 FLOAT = 32
 
@@ -84,6 +85,39 @@ static inline void kdnas_relu(float *values, size_t count)
 }
 """
 
+_SOFTSIGN = """\
+static inline void kdnas_softsign(float *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        values[i] = values[i] / (1.0f + (values[i] < 0.0f ? -values[i] : values[i]));
+}
+"""
+
+_STEPS = """\
+/* 0 where dividing 64 bits is slow: a search by products instead. */
+#ifndef KDNAS_DIVIDE
+#define KDNAS_DIVIDE (UINTPTR_MAX > 0xFFFFFFFFu)
+#endif
+
+/* `one` times sum / (1 + sum), rounded half up, of a sum >= 0 in steps of 2^-24. */
+static inline uint32_t kdnas_steps(uint64_t sum, uint32_t one)
+{
+    sum = sum < UINT32_MAX ? sum : UINT32_MAX;
+#if KDNAS_DIVIDE
+    const uint64_t whole = ((uint64_t)1 << 24) + sum;
+    return (uint32_t)((2u * one * sum + whole) / (2u * whole));
+#else
+    uint32_t steps = 0;
+    for (uint32_t bit = one; bit > 0; bit >>= 1) {
+        const uint32_t next = steps + bit;
+        if (next <= one && sum * (2u * one + 1u - 2u * next) >= (uint64_t)(2u * next - 1u) << 24)
+            steps = next;
+    }
+    return steps;
+#endif
+}
+"""
+
 _SUMS_8 = """\
 /* Products of `count` rows from `row` on, weights as they are stored. */
 static void kdnas_sums_8(const uint8_t *weights, const kdnas_value *values, int32_t *sums, size_t row, size_t count,
@@ -148,6 +182,13 @@ _HIDDEN = """\
             into[row + i] = (kdnas_value)(rounded < limit ? rounded : limit);
 """
 
+_SIGNED = """\
+            const uint32_t size = sum < 0 ? 0u - (uint32_t)sum : (uint32_t)sum;
+            const uint32_t steps = kdnas_steps(((uint64_t)size * factors[row + i] + half) >> shift, limit + 1u);
+            /* Counted from the lowest one. */
+            into[row + i] = (kdnas_value)(limit + 1u + (sum < 0 ? 0u - steps : steps < limit ? steps : limit));
+"""
+
 _OUTPUT = """\
             into[row + i] = (float)sum * scales[row + i];
 """
@@ -195,25 +236,34 @@ _SEE_FLOATS = """\
 """
 
 
-def kernels(widths: Iterable[int], hidden: Iterable[int], *, columns: int, discrete: bool) -> str:
-    """What a file needs whose layers have weights of these bits (`FLOAT` too), and hidden layers of some of them.
+_BODIES = {RELU.name: _HIDDEN, SOFTSIGN.name: _SIGNED, "output": _OUTPUT}
+_FLOATS = {RELU.name: _RELU, SOFTSIGN.name: _SOFTSIGN}
+
+
+def kernels(
+    widths: Iterable[int], hidden: Iterable[tuple[str, int]], *, columns: int, discrete: bool
+) -> str:
+    """What a file needs whose layers have weights of these bits (`FLOAT` too), and hidden layers of these activations
+    and bits.
 
     `columns` are those of its widest layer.
     """
-    widths, hidden = sorted(set(widths)), set(hidden)
+    widths, hidden = sorted(set(widths)), sorted(set(hidden))
     integers = [bits for bits in widths if bits != FLOAT]
     parts = [_TRACE]
     if integers:
         parts += [_INTEGERS, _SEE_VALUES]
     if any(group_size(bits) > 2 for bits in integers):
         parts.append(f"#define KDNAS_COLUMNS {columns}u /* of the widest layer */\n")
+    if any(kind == SOFTSIGN.name and bits != FLOAT for kind, bits in hidden):
+        parts.append(_STEPS)
     for bits in integers:
         parts.append(_SUMS_8 if bits == 8 else _sums(bits))
-        parts += [_layer("hidden", bits)] if bits in hidden else []
+        parts += [_layer(kind, bits) for kind, own in hidden if own == bits]
         parts.append(_layer("output", bits))
     if FLOAT in widths:
         parts += [_SEE_FLOATS, _DENSE]
-        parts += [_RELU] if FLOAT in hidden else []
+        parts += [_FLOATS[kind] for kind, own in hidden if own == FLOAT]
     parts += [_BEST] if discrete else []
     return "\n".join(parts)
 
@@ -253,7 +303,7 @@ def _offset(spans: int) -> str:
 
 
 def _layer(kind: str, bits: int) -> str:
-    hidden = kind == "hidden"
+    hidden = kind != "output"
     return _LAYER.format(
         kind=kind,
         bits=bits,
@@ -261,5 +311,5 @@ def _layer(kind: str, bits: int) -> str:
         arguments="const uint32_t *factors, unsigned shift, uint32_t limit" if hidden else "const float *scales",
         type="kdnas_value" if hidden else "float",
         constants="    const uint64_t half = (uint64_t)1 << (shift - 1u);\n" if hidden else "",
-        body=_HIDDEN if hidden else _OUTPUT,
+        body=_BODIES[kind],
     )

@@ -153,7 +153,7 @@ def write_header(team: Team, students: Mapping[str, CStudent], prefix: str) -> s
 def write_source(students: Mapping[str, CStudent], prefix: str) -> str:
     """`team.c`."""
     own = list(students.values())
-    deep = [student.network.weight_bits for student in own if len(student.network.widths) > 2]
+    deep = [(each.network.activation.name, each.network.weight_bits) for each in own if len(each.network.widths) > 2]
     discrete = any(not isinstance(student.student.spaces.actions, Box) for student in own)
     columns = max(width for student in own for width in student.network.widths[:-1])
     widths = [student.network.weight_bits for student in own]

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from kdnas.errors import StudentError
 from kdnas.export.c_kernels import FLOAT
@@ -17,8 +16,9 @@ from kdnas.export.c_pack import pack
 from kdnas.policies.actions import Box
 from kdnas.policies.arrays import Floats
 from kdnas.policies.distribution import squash_map
+from kdnas.students.activation import Activation
 from kdnas.students.integer import IntegerMlp, student_inputs, to_integers
-from kdnas.students.mlp import Mlp
+from kdnas.students.mlp import Mlp, QuantMlp
 from kdnas.students.student import Student
 
 
@@ -62,6 +62,7 @@ class Network(Protocol):
     weight_bits: int
     value: str
     """C type of what layers hand on."""
+    activation: Activation
 
     def tables(self, name: str) -> list[Table]: ...
 
@@ -82,6 +83,7 @@ class FloatNetwork:
 
     def __init__(self, network: Mlp) -> None:
         linears: list[Any] = list(network.linears)
+        self.activation = network.activation
         self._weights: list[Floats] = [linear.weight.detach().numpy() for linear in linears]
         self._biases: list[Floats] = [linear.bias.detach().numpy() for linear in linears]
         self.widths = [self._weights[0].shape[1], *(len(biases) for biases in self._biases)]
@@ -103,33 +105,33 @@ class FloatNetwork:
             tables = f"{name}_weights_{index}, {name}_biases_{index}"
             lines.append(f"kdnas_dense({tables}, {vectors[index]}, {vectors[index + 1]}, {rows}u, {columns}u);")
             if index < len(self.widths) - 2:
-                lines.append(f"kdnas_relu({vectors[index + 1]}, {rows}u);")
+                lines.append(f"kdnas_{self.activation.name}({vectors[index + 1]}, {rows}u);")
                 lines.append(f"KDNAS_SEE_FLOATS({vectors[index + 1]}, {rows}u);")
         return lines
 
     def layers(self, inputs: Floats) -> tuple[NDArray[Any], Floats]:
         seen = [inputs]
         for weights, biases in zip(self._weights[:-1], self._biases[:-1], strict=True):
-            seen.append(np.maximum(seen[-1] @ weights.T + biases, np.float32(0)))
+            sums = seen[-1] @ weights.T + biases
+            seen.append(self.activation.apply(torch.from_numpy(sums)).numpy())
         return np.concatenate(seen, 1), seen[-1] @ self._weights[-1].T + self._biases[-1]
 
 
 class IntegerNetwork:
-    """Packed integers; the vector of inputs is counted from its lowest integer, so that every vector is unsigned."""
+    """Packed integers; vectors of either sign are counted from their lowest integer, so that every one is unsigned."""
 
     value = "kdnas_value"
 
-    def __init__(self, integers: IntegerMlp) -> None:
-        self._integers = integers
+    def __init__(self, integers: IntegerMlp, activation: Activation) -> None:
+        self._integers, self.activation = integers, activation
         self.weight_bits = integers.weight_bits
         self.widths = [integers.layers[0].weights.shape[1], *(len(layer.weights) for layer in integers.layers)]
 
     def tables(self, name: str) -> list[Table]:
         tables = []
-        lowest = self._integers.input_limits[0]
-        for index, layer in enumerate(self._integers.layers):
+        for index, (layer, lowest) in enumerate(zip(self._integers.layers, self._lowest, strict=True)):
             # Unsigned inputs are too large by -lowest, which the biases of the layer that reads them take off again.
-            shift = lowest * layer.weights.astype(np.int64).sum(1) if index == 0 else 0
+            shift = lowest * layer.weights.astype(np.int64).sum(1)
             biases = (layer.biases.astype(np.int64) + shift).astype(np.int32)
             tables.append(Table(name=f"{name}_weights_{index}", kind="uint8_t",
                                 values=pack(layer.weights, self.weight_bits)))  # fmt: skip
@@ -156,16 +158,22 @@ class IntegerNetwork:
             ends = f"{vectors[index]}, {vectors[index + 1]}, {rows}u, {columns}u"
             if layer.factors is not None:
                 rounding = f"{name}_factors_{index}, {layer.shift}u, {layer.limit}u"
-                lines.append(f"kdnas_hidden_{self.weight_bits}({tables}, {rounding}, {ends});")
+                lines.append(f"kdnas_{self.activation.name}_{self.weight_bits}({tables}, {rounding}, {ends});")
                 lines.append(f"KDNAS_SEE_VALUES({vectors[index + 1]}, {rows}u);")
             else:
                 lines.append(f"kdnas_output_{self.weight_bits}({tables}, {name}_scales_{index}, {ends});")
         return lines
 
     def layers(self, inputs: Floats) -> tuple[NDArray[Any], Floats]:
-        first, *hidden, sums = self._integers.vectors(inputs)
-        vectors = [first - self._integers.input_limits[0], *hidden]
+        *read, sums = self._integers.vectors(inputs)
+        vectors = [vector - lowest for vector, lowest in zip(read, self._lowest, strict=True)]
         return np.concatenate(vectors, 1).astype(np.uint8), self._integers.layers[-1].read(sums)
+
+    @property
+    def _lowest(self) -> list[int]:
+        """The lowest integer of what each layer reads."""
+        hidden = [-1 - layer.limit if layer.softsign else 0 for layer in self._integers.layers[:-1]]
+        return [self._integers.input_limits[0], *hidden]
 
 
 class CStudent:
@@ -183,11 +191,11 @@ class CStudent:
         self.network: Network
         if isinstance(student.network, Mlp):
             self.network = FloatNetwork(student.network)
-        elif student.spec.family == "mlp" and isinstance(student.network, nn.Module):
-            self.network = IntegerNetwork(to_integers(student))
+        elif isinstance(student.network, QuantMlp):
+            self.network = IntegerNetwork(to_integers(student), student.network.activation)
         else:
             raise StudentError(
-                f"the C exporter writes students of the family mlp, and no {student.spec} yet; export it as onnx"
+                f"the C exporter writes perceptrons (mlp, mlp_softsign), and no {student.spec} yet; export it as onnx"
             )
         self.read = np.array(student.spaces.kept)
         """Indices of the observation that the network reads."""

@@ -18,6 +18,7 @@ from kdnas.profiling.target import Latency
 from kdnas.profiling.timing import Timing
 from kdnas.profiling.untrained import make_untrained
 from kdnas.spaces.spec import StudentSpec
+from kdnas.students.activation import RELU
 from kdnas.students.family import LayerShape, load_family
 
 if TYPE_CHECKING:
@@ -47,8 +48,9 @@ class OnnxTarget:
 
     def latency(self, family: str, spec: StudentSpec, spaces: AgentSpec, *, normalised: bool = False) -> Latency:
         known = load_family(family)
-        if known.chain:
-            model = make_shape_model(AGENT, known.layers(spec, spaces.inputs), spaces, normalised=normalised)
+        if known.chain is not None:
+            layers = known.layers(spec, spaces.inputs)
+            model = make_shape_model(AGENT, layers, spaces, between=known.chain, normalised=normalised)
             return self._time(model, spaces)
         # What is exported is timed, for its shape alone does not say how its layers hang together.
         student = make_untrained(known, spec, spaces, normalised=normalised)
@@ -68,7 +70,7 @@ class OnnxTarget:
     @cached_property
     def _reference(self) -> tuple["ModelProto", AgentSpec]:
         spaces = AgentSpec(observation_size=_REFERENCE[0].columns, actions=Discrete(_REFERENCE[-1].rows))
-        return make_shape_model(AGENT, _REFERENCE, spaces, normalised=False), spaces
+        return make_shape_model(AGENT, _REFERENCE, spaces, between=RELU, normalised=False), spaces
 
     def _time_traced(self, network: nn.Module, probe: tuple[Tensor, ...], spaces: AgentSpec) -> Latency:
         hidden = {AGENT: probe[1].shape[-1]} if len(probe) > 1 else {}

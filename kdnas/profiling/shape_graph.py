@@ -10,6 +10,7 @@ from kdnas.envs.spec import AgentSpec
 from kdnas.errors import StudentError
 from kdnas.export.graph import make_model
 from kdnas.spaces.spec import FLOAT_BITS
+from kdnas.students.activation import Activation
 from kdnas.students.family import LayerShape
 
 if TYPE_CHECKING:
@@ -19,8 +20,10 @@ _SCALE = 0.02
 """Of every quantized tensor; any positive number would do."""
 
 
-def make_shape_model(agent: str, layers: Sequence[LayerShape], spaces: AgentSpec, *, normalised: bool) -> "ModelProto":
-    """The graph that `OnnxExporter` would write for one agent whose network is a chain of layers with ReLU between.
+def make_shape_model(
+    agent: str, layers: Sequence[LayerShape], spaces: AgentSpec, *, between: Activation, normalised: bool
+) -> "ModelProto":
+    """The graph that `OnnxExporter` would write for one agent whose network is layers with an activation `between`.
 
     It takes milliseconds where an export of brevitas takes 0.1 s, and pre-flight times every shape of a space.
 
@@ -46,9 +49,9 @@ def make_shape_model(agent: str, layers: Sequence[LayerShape], spaces: AgentSpec
         chain.quantize(layers[0].input_bits, signed=True)
     for layer in layers[:-1]:
         chain.multiply(layer)
-        chain.then("Relu")
+        chain.then(between.operator)
         if layer.output_bits < FLOAT_BITS:
-            chain.quantize(layer.output_bits, signed=False)
+            chain.quantize(layer.output_bits, signed=between.bounded)
     chain.multiply(layers[-1])
     chain.nodes[-1].output[0] = f"{agent}.outputs"
     return make_model({agent: spaces}, chain.nodes, chain.constants)

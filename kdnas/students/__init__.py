@@ -1,5 +1,6 @@
 """Students: the families that they are built of, teams of them, and the folder in which a team is deployed."""
 
+from kdnas.students.activation import RELU, SOFTSIGN, Activation
 from kdnas.students.bundle import load_student, read_student_card
 from kdnas.students.card import StudentCard
 from kdnas.students.card_page import render_card
@@ -13,6 +14,9 @@ from kdnas.students.student_team import StudentTeam
 from kdnas.students.weights import rebuild_student
 
 __all__ = [
+    "RELU",
+    "SOFTSIGN",
+    "Activation",
     "DeepSet",
     "DeepSetFamily",
     "FakeQuantMlp",

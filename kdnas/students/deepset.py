@@ -113,7 +113,7 @@ class DeepSetFamily:
     """`deepset`: see `Family`. The first hidden width is that of all encoders, the others follow the means."""
 
     name = "deepset"
-    chain = False
+    chain = None
 
     def build(self, spec: StudentSpec, spaces: AgentSpec, generator: torch.Generator) -> DeepSet:
         return DeepSet(_entities(spec, spaces), spec.hidden, spaces.actions.outputs, generator)

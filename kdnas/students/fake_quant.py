@@ -36,11 +36,15 @@ class FakeQuantMlp(nn.Module):
         StudentError: activation ranges of the network are not known yet.
     """
 
+    unit_scale: Tensor
+    """Of bounded activations, ()."""
+
     def __init__(self, quantized: "QuantMlp") -> None:
         super().__init__()
         bits = quantized.bits
         self.linears = quantized.linears
-        inputs: list[Any] = [quantized.quantize_input, *quantized.relus]
+        self.activation = quantized.activation
+        inputs: list[Any] = [quantized.quantize_input, *([] if self.activation.bounded else quantized.activations)]
         scalings = [module.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl for module in inputs]
         if any(scaling.counter <= scaling.collect_stats_steps for scaling in scalings):
             raise StudentError(
@@ -48,16 +52,20 @@ class FakeQuantMlp(nn.Module):
                 "training mode first"
             )
         self.input_ranges = nn.ParameterList(scaling.value for scaling in scalings)
-        """Of what each layer reads, (): log2 of the scale times the magnitude of the integer farthest from 0."""
+        """Of what each layer reads, (): log2 of the scale times the magnitude of the integer farthest from 0. Bounded
+        activations have none to learn."""
         linears: list[Any] = list(quantized.linears)
         self.weight_ranges = nn.ParameterList(
             linear.weight_quant.tensor_quant.scaling_impl.value for linear in linears
         )
         """Of the rows of each matrix, (rows, 1), in the same unit."""
         signed, unsigned = 2 ** (bits.input - 1), 2**bits.activation - 1
-        self.input_limits = [(-signed, signed - 1), *[(0, unsigned)] * len(quantized.relus)]
+        unit = 2 ** (bits.activation - 1)
+        between = (-unit, unit - 1) if self.activation.bounded else (0, unsigned)
+        self.input_limits = [(-signed, signed - 1), *[between] * len(quantized.activations)]
         self.weight_limit = 2 ** (bits.weight - 1) - 1
-        self.input_divisors = [_divisor(signed), *[_divisor(unsigned)] * len(quantized.relus)]
+        self.input_divisors = [_divisor(signed), *[_divisor(unsigned)] * len(quantized.activations)]
+        self.register_buffer("unit_scale", torch.tensor(1 / unit), persistent=False)
         self.weight_divisor = _divisor(self.weight_limit)
         self._integers: list[Tensor] = []
         self._settled: list[Tensor] = []
@@ -70,7 +78,8 @@ class FakeQuantMlp(nn.Module):
             input_scale, weight_scale = self.input_scale(index), self.weight_scale(index)
             assert isinstance(linear.weight, Tensor)
             assert isinstance(linear.bias, Tensor)
-            # Clipping at 0 is the ReLU of the layer before.
+            if index and self.activation.bounded:  # otherwise clipping at 0 is the ReLU of the layer before
+                values = self.activation.apply(values)
             values = quantize(values, input_scale, low, high)
             if self._settled:
                 weight = torch.where(self._settled[index], self._integers[index] * weight_scale, linear.weight)
@@ -114,6 +123,8 @@ class FakeQuantMlp(nn.Module):
 
     def input_scale(self, index: int) -> Tensor:
         """Of what a layer reads, ()."""
+        if index and self.activation.bounded:
+            return self.unit_scale
         ranges: Tensor = self.input_ranges[index]
         return (ranges.exp2() / self.input_divisors[index]).clamp_min(SMALLEST_RANGE)
 
@@ -161,7 +172,9 @@ class _Quantize(torch.autograd.Function):
         ratio, integers, scale = ctx.saved_tensors
         inside = ratio.clamp(ctx.low, ctx.high).eq_(ratio)
         of_values = gradient * inside if ctx.needs_input_grad[0] else None
-        of_scale = torch.addcmul(integers, ratio, inside, value=-1).mul_(gradient).sum_to_size(scale.shape)
+        of_scale = None
+        if ctx.needs_input_grad[1]:
+            of_scale = torch.addcmul(integers, ratio, inside, value=-1).mul_(gradient).sum_to_size(scale.shape)
         return of_values, of_scale, None, None
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from kdnas import plugins
 from kdnas.envs.spec import AgentSpec
 from kdnas.spaces.spec import StudentSpec
+from kdnas.students.activation import Activation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +75,9 @@ class Family(Protocol):
     """
 
     name: str
-    chain: bool
-    """The network is `layers`, one after the other, with ReLU in between: its latency can be told from them alone."""
+    chain: Activation | None
+    """What stands between `layers` where they, one after the other, are the whole network, so that its latency can be
+    told from them alone; None for other networks."""
 
     def build(self, spec: StudentSpec, spaces: AgentSpec, generator: torch.Generator) -> nn.Module:
         """A fresh float network of `spec.hidden` widths; `spec.bits` is left alone.

@@ -188,7 +188,7 @@ class GruFamily:
     """`gru`: see `Family`. The last of the hidden widths is the cell's, those before it are the encoder's."""
 
     name = "gru"
-    chain = False
+    chain = None
 
     def build(self, spec: StudentSpec, spaces: AgentSpec, generator: torch.Generator) -> Gru:
         return Gru([spaces.observation_size, *spec.hidden, spaces.actions.outputs], generator)

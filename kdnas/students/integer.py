@@ -7,6 +7,9 @@ All rounding is written down here, once:
 - A hidden activation is (max(accumulator, 0) m + 2^(k-1)) >> k in 64 bits, at most the largest of its bits. The ratio
   of scales s_weights s_inputs / s_outputs is m / 2^k: m is a row's own, 32 bits, and k the layer's, so that a device
   takes one long product and one shift by a constant. Negative numbers never reach the shift.
+- A softsign is round(L Z / (U + Z)), half up, with the sign of the accumulator, at most L - 1: L = 2^(bits - 1) stands
+  for 1, Z = (|accumulator| m + 2^(k-1)) >> k is the sum in units of 1 / U = 2^-24, at most 2^32 - 1, and m / 2^k the
+  ratio s_weights s_inputs U. As integers, the quotient is (2 L Z + U + Z) / (2 (U + Z)), rounded down.
 - A logit is float32(accumulator) float32(s_weights s_inputs), one rounded product. Rows have scales of their own, so
   integers of two rows cannot be compared as they are. A float32 product is the same in NumPy and in any C with IEEE
   arithmetic, it is the number that the brevitas network says too, continuous actions need it anyway, and a Cortex-M0+
@@ -38,6 +41,9 @@ _LARGEST_RATIO = 256.0
 _MOST_STEPS = 2.0**30 - 1
 """Steps of an activation that products alone may come to."""
 
+UNIT_BITS = 24
+"""Softsign reads sums in steps of 2^-24, finer than float32 says them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class IntegerLayer:
@@ -57,6 +63,8 @@ class IntegerLayer:
     """k of a hidden layer, 1 to 62."""
     limit: int = 0
     """Largest activation of a hidden layer."""
+    softsign: bool = False
+    """The hidden layer's activation, instead of ReLU."""
     scales: Floats | None = None
     """(rows,), what one step of an accumulator is worth; in the last layer only."""
 
@@ -66,10 +74,15 @@ class IntegerLayer:
         return (products + self.biases).astype(np.int32)
 
     def activate(self, accumulators: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Activations (B, rows) of a hidden layer, 0 to `limit`."""
+        """Activations (B, rows) of a hidden layer, 0 to `limit`, or -1 - `limit` to `limit` for softsign."""
         assert self.factors is not None
-        products = np.maximum(accumulators, 0).astype(np.uint64) * self.factors.astype(np.uint64)
+        sizes = np.abs(accumulators.astype(np.int64)) if self.softsign else np.maximum(accumulators, 0)
+        products = sizes.astype(np.uint64) * self.factors.astype(np.uint64)
         rounded = (products + np.uint64(1 << (self.shift - 1))) >> np.uint64(self.shift)
+        if self.softsign:
+            rounded = softsign_steps(rounded, self.limit + 1)
+            signed = np.where(accumulators < 0, -rounded.astype(np.int64), np.minimum(rounded, np.uint64(self.limit)))
+            return np.asarray(signed, np.int32)
         clipped: NDArray[np.int32] = np.minimum(rounded, np.uint64(self.limit)).astype(np.int32)
         return clipped
 
@@ -109,6 +122,18 @@ class IntegerMlp:
         return self.layers[-1].read(self.vectors(inputs)[-1])
 
 
+def softsign_steps(sums: NDArray[np.uint64], one: int) -> NDArray[np.uint64]:
+    """Integers 0 to `one` of sums >= 0 in steps of 2^-24: `one` times softsign, rounded half up.
+
+    Example: 2^24 is 1, its softsign a half: with `one` = 128 it is 64.
+    """
+    unit = np.uint64(1 << UNIT_BITS)
+    sums = np.minimum(sums, np.uint64(2**32 - 1))
+    whole = unit + sums
+    steps: NDArray[np.uint64] = (np.uint64(2 * one) * sums + whole) // (np.uint64(2) * whole)
+    return steps
+
+
 def to_integers(student: Student) -> IntegerMlp:
     """The integers of a quantized perceptron; what comes before its network (normalisation) is not part of them.
 
@@ -119,7 +144,7 @@ def to_integers(student: Student) -> IntegerMlp:
     network = student.network
     if not isinstance(network, QuantMlp):
         raise StudentError(
-            f"student {student.spec}: only quantized students of the family mlp have an integer form so far"
+            f"student {student.spec}: only quantized perceptrons (mlp, mlp_softsign) have an integer form so far"
         )
     student.check_finite()
     with torch.no_grad():
@@ -146,6 +171,14 @@ def _layer(twin: FakeQuantMlp, index: int, spec: str) -> IntegerLayer:
     biases = (linear.bias / scales).round().double().clamp(-room, room).numpy()
     if index == len(twin.linears) - 1:
         return IntegerLayer(weights=weights, biases=biases.astype(np.int32), scales=scales.numpy())
+    limit = twin.input_limits[index + 1][1]
+    if twin.activation.bounded:
+        # A step of the accumulator may be worth 127, where softsign has nearly ended; the shift is at least 1 so.
+        ratios = np.minimum(scales.double().numpy() * 2.0**UNIT_BITS, 2.0**31 - 1)
+        factors, shift = fixed_point(ratios)
+        return IntegerLayer(
+            weights=weights, biases=biases.astype(np.int32), factors=factors, shift=shift, limit=limit, softsign=True
+        )
     ratios = scales.double().numpy() / twin.input_scale(index + 1).item()
     reach = np.abs(weights).astype(np.float64).sum(1) * max(map(abs, twin.input_limits[index]))
     ratios = np.minimum(ratios, np.minimum(_LARGEST_RATIO, _MOST_STEPS / np.maximum(reach, 1)))
@@ -153,11 +186,7 @@ def _layer(twin: FakeQuantMlp, index: int, spec: str) -> IntegerLayer:
     biases = np.minimum(biases, np.floor(4 * _MOST_STEPS / np.maximum(ratios, 2.0**-30) - reach))
     factors, shift = fixed_point(ratios)
     return IntegerLayer(
-        weights=weights,
-        biases=biases.astype(np.int32),
-        factors=factors,
-        shift=shift,
-        limit=twin.input_limits[index + 1][1],
+        weights=weights, biases=biases.astype(np.int32), factors=factors, shift=shift, limit=limit
     )
 
 

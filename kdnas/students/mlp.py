@@ -1,4 +1,5 @@
-"""The family `mlp`: linear layers with ReLU between them, in float or quantized by brevitas."""
+"""The families `mlp` and `mlp_softsign`: linear layers with ReLU or softsign between them, in float or quantized by
+brevitas."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from kdnas.envs.spec import AgentSpec
 from kdnas.spaces.spec import FLOAT_BITS, StudentSpec
+from kdnas.students.activation import RELU, SOFTSIGN, Activation
 from kdnas.students.fake_quant import SMALLEST_RANGE, FakeQuantMlp, snap
 from kdnas.students.family import LayerShape
 from kdnas.students.linears import make_linear
@@ -20,32 +22,35 @@ STATISTICS_BATCHES = 30
 class Mlp(nn.Module):
     """Float network (rows, O) -> (rows, N)."""
 
-    def __init__(self, sizes: Sequence[int], generator: torch.Generator) -> None:
+    def __init__(self, sizes: Sequence[int], generator: torch.Generator, activation: Activation = RELU) -> None:
         super().__init__()
+        self.activation = activation
         self.linears = nn.ModuleList(make_linear(fan_in, fan_out, generator) for fan_in, fan_out in pairwise(sizes))
 
     def forward(self, observations: Tensor) -> Tensor:
         hidden = observations
         for linear in self.linears[:-1]:
-            hidden = linear(hidden).relu()
+            hidden = self.activation.apply(linear(hidden))
         logits: Tensor = self.linears[-1](hidden)
         return logits
 
 
 class QuantMlp(nn.Module):
-    """The same network on integers: inputs and weights signed, hidden activations unsigned, biases 32-bit.
+    """The same network on integers: inputs and weights signed, activations as `Activation` says, biases 32-bit.
 
     There is a scale for each row of a weight matrix, which starts where the squared error of the row is least, and one
     for the inputs and for each hidden layer, which start from the first batches of data that pass through in training
-    mode. All are learned (Esser et al. 2020, arXiv 1902.08153), as logarithms.
+    mode. All are learned (Esser et al. 2020, arXiv 1902.08153), as logarithms, but those of bounded activations, which
+    are known.
     """
 
     def __init__(self, floating: Mlp, spec: StudentSpec) -> None:
         import brevitas.nn as qnn
-        from brevitas.quant import Int8ActPerTensorFloat, Int8WeightPerChannelFloat, Int32Bias, Uint8ActPerTensorFloat
+        from brevitas.quant import Int8ActPerTensorFloat, Int8WeightPerChannelFloat, Int32Bias
 
         super().__init__()
         self.bits = bits = spec.bits
+        self.activation = floating.activation
         self.quantize_input = qnn.QuantIdentity(
             act_quant=Int8ActPerTensorFloat,
             bit_width=bits.input,
@@ -54,7 +59,6 @@ class QuantMlp(nn.Module):
             collect_stats_steps=STATISTICS_BATCHES,
         )
         linears: list[nn.Module] = []
-        relus: list[nn.Module] = []
         for index, linear in enumerate(floating.linears):
             assert isinstance(linear, nn.Linear)
             quantized: Any = qnn.QuantLinear(
@@ -75,28 +79,61 @@ class QuantMlp(nn.Module):
                 ranges = quantized.weight_quant.tensor_quant.scaling_impl.value
                 ranges.copy_(best_ranges(linear.weight, 2 ** (bits.weight - 1) - 1).log2())
             linears.append(quantized)
-            if index < len(floating.linears) - 1:
-                relus.append(
-                    qnn.QuantReLU(
-                        act_quant=Uint8ActPerTensorFloat,
-                        bit_width=bits.activation,
-                        restrict_scaling_type="log_fp",
-                        return_quant_tensor=True,
-                        collect_stats_steps=STATISTICS_BATCHES,
-                    )
-                )
         self.linears = nn.ModuleList(linears)
-        self.relus = nn.ModuleList(relus)
+        make = _make_softsign if self.activation.bounded else _make_relu
+        self.activations = nn.ModuleList(make(bits.activation) for _ in linears[:-1])
 
     def forward(self, observations: Tensor) -> Tensor:
         hidden: Any = self.quantize_input(observations)
-        for linear, relu in zip(self.linears[:-1], self.relus, strict=True):
-            hidden = relu(linear(hidden))
+        for linear, activation in zip(self.linears[:-1], self.activations, strict=True):
+            hidden = activation(linear(hidden))
         last: Any = self.linears[-1](hidden)
         logits: Tensor = last.value
         if self.training or torch.onnx.is_in_onnx_export():
             return logits
         return snap(logits, last.scale)
+
+
+class QuantSoftsign(nn.Module):
+    """Softsign, and integers of either sign after it."""
+
+    def __init__(self, quantize: nn.Module) -> None:
+        super().__init__()
+        self.quantize = quantize
+
+    def forward(self, sums: Tensor) -> Any:
+        return self.quantize(SOFTSIGN.apply(sums))
+
+
+def _make_relu(bits: int) -> nn.Module:
+    """ReLU, and numbers without a sign after it."""
+    import brevitas.nn as qnn
+    from brevitas.quant import Uint8ActPerTensorFloat
+
+    relu: nn.Module = qnn.QuantReLU(
+        act_quant=Uint8ActPerTensorFloat,
+        bit_width=bits,
+        restrict_scaling_type="log_fp",
+        return_quant_tensor=True,
+        collect_stats_steps=STATISTICS_BATCHES,
+    )
+    return relu
+
+
+def _make_softsign(bits: int) -> QuantSoftsign:
+    """Softsign, and the integers -2^(bits - 1) to 2^(bits - 1) - 1 after it, which stand for -1 to nearly 1."""
+    import brevitas.nn as qnn
+    from brevitas.quant import Int8ActPerTensorFloat
+
+    return QuantSoftsign(
+        qnn.QuantIdentity(
+            act_quant=Int8ActPerTensorFloat,
+            bit_width=bits,
+            scaling_impl_type="const",
+            scaling_init=1.0,
+            return_quant_tensor=True,
+        )
+    )
 
 
 def best_ranges(weight: Tensor, limit: int) -> Tensor:
@@ -115,13 +152,13 @@ def best_ranges(weight: Tensor, limit: int) -> Tensor:
 
 
 class MlpFamily:
-    """`mlp`: see `Family`."""
+    """`mlp`, and its likes with another activation: see `Family`."""
 
-    name = "mlp"
-    chain = True
+    def __init__(self, name: str = "mlp", activation: Activation = RELU) -> None:
+        self.name, self.chain = name, activation
 
     def build(self, spec: StudentSpec, spaces: AgentSpec, generator: torch.Generator) -> Mlp:
-        return Mlp([spaces.observation_size, *spec.hidden, spaces.actions.outputs], generator)
+        return Mlp([spaces.observation_size, *spec.hidden, spaces.actions.outputs], generator, self.chain)
 
     def prunable(self, network: nn.Module) -> list[nn.Module]:
         assert isinstance(network, Mlp)
@@ -159,3 +196,4 @@ class MlpFamily:
 
 
 FAMILY = MlpFamily()
+SOFTSIGN_FAMILY = MlpFamily("mlp_softsign", SOFTSIGN)

@@ -27,10 +27,11 @@ def make_student() -> MakeStudent:
         spaces: AgentSpec = SPREAD,
         hidden: tuple[int, ...] = (24, 16),
         normalisation: Normalisation | None = None,
+        kind: str = "mlp",
     ) -> Student:
         generator = torch.Generator().manual_seed(0)
-        spec = StudentSpec(family="mlp", base=hidden, hidden=hidden, bits=parse_bits(bits))
-        family = load_family("mlp")
+        spec = StudentSpec(family=kind, base=hidden, hidden=hidden, bits=parse_bits(bits))
+        family = load_family(kind)
         network = family.build(spec, spaces.inputs, generator)
         if spec.bits.quantized:
             network = family.quantize(network, spec).train()

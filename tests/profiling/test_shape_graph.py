@@ -15,6 +15,7 @@ from kdnas.policies.actions import ActionSpace, Box, Discrete, MultiDiscrete
 from kdnas.profiling.shape_graph import make_shape_model
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
+from kdnas.students.activation import RELU
 from kdnas.students.family import LayerShape, load_family
 from kdnas.students.student import Normalisation, Student
 
@@ -28,24 +29,26 @@ def _operators(model: onnx.ModelProto, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("bits", "normalised", "operators"),
+    ("kind", "bits", "normalised", "operators"),
     [
-        ("float", False, "FusedGemm FusedGemm Gemm"),
-        ("float", True, "Sub Mul FusedGemm FusedGemm Gemm"),
-        ("w8a8i8", False, "QuantizeLinear QGemm QGemm QGemm"),
-        ("w2a8i8", False, "QuantizeLinear QGemm QGemm QGemm"),
-        ("w4a4i8", True, "Sub Mul QuantizeLinear QGemm Clip QGemm Clip QGemm"),
-        ("w4a8i4", False, "QuantizeLinear Clip QGemm QGemm QGemm"),
+        ("mlp_softsign", "float", False, "FusedGemm FusedGemm Gemm"),
+        ("mlp_softsign", "w8a8i8", False, "QuantizeLinear" + 2 * " QGemm Softsign QuantizeLinear" + " QGemm"),
+        ("mlp", "float", False, "FusedGemm FusedGemm Gemm"),
+        ("mlp", "float", True, "Sub Mul FusedGemm FusedGemm Gemm"),
+        ("mlp", "w8a8i8", False, "QuantizeLinear QGemm QGemm QGemm"),
+        ("mlp", "w2a8i8", False, "QuantizeLinear QGemm QGemm QGemm"),
+        ("mlp", "w4a4i8", True, "Sub Mul QuantizeLinear QGemm Clip QGemm Clip QGemm"),
+        ("mlp", "w4a8i4", False, "QuantizeLinear Clip QGemm QGemm QGemm"),
     ],
 )
 @pytest.mark.parametrize("constant", [(), (0, 3), (4, 5)])
 def test_it_is_the_exported_graph(
-    bits: str, normalised: bool, operators: str, constant: tuple[int, ...], tmp_path: Path
+    kind: str, bits: str, normalised: bool, operators: str, constant: tuple[int, ...], tmp_path: Path
 ) -> None:
     spaces = replace(SPACES, constant=constant)
     inputs, features = spaces.inputs, 6 - len(constant)
-    spec = StudentSpec(family="mlp", base=(16, 8), hidden=(16, 8), bits=parse_bits(bits))
-    family, generator = load_family("mlp"), torch.Generator().manual_seed(0)
+    spec = StudentSpec(family=kind, base=(16, 8), hidden=(16, 8), bits=parse_bits(bits))
+    family, generator = load_family(kind), torch.Generator().manual_seed(0)
     network = family.build(spec, inputs, generator)
     if spec.bits.quantized:
         network = family.quantize(network, spec).train()
@@ -56,7 +59,7 @@ def test_it_is_the_exported_graph(
     piece = trace(student, student.probe(), group="g")
     exported = make_model({"a": spaces}, piece.nodes("a"), piece.weights)
 
-    timed = make_shape_model("a", family.layers(spec, inputs), spaces, normalised=normalised)
+    timed = make_shape_model("a", family.layers(spec, inputs), spaces, between=family.chain, normalised=normalised)
     want = [*["Gather"] * bool(constant), *operators.split(), "Where", "ArgMax"]
     assert _operators(timed, tmp_path) == _operators(exported, tmp_path) == want
     assert [port.name for port in timed.graph.input] == [port.name for port in exported.graph.input]
@@ -76,11 +79,11 @@ def test_other_actions_end_in_the_same_decision(actions: ActionSpace, decision: 
     student = Student(spec, spaces, family.build(spec, spaces, torch.Generator().manual_seed(0))).eval()
     piece = trace(student, student.probe(), group="g")
     exported = make_model({"a": spaces}, piece.nodes("a"), piece.weights)
-    timed = make_shape_model("a", family.layers(spec, spaces), spaces, normalised=False)
+    timed = make_shape_model("a", family.layers(spec, spaces), spaces, between=RELU, normalised=False)
     assert _operators(timed, tmp_path) == _operators(exported, tmp_path) == ["FusedGemm", "Gemm", *decision]
 
 
 def test_layers_that_are_no_chain_are_refused() -> None:
     layer = LayerShape(rows=8, columns=6, weight_bits=32, input_bits=32, output_bits=32)
     with pytest.raises(StudentError, match=r"from 6 observation features to 4 outputs, but got \[\(6, 8\), \(6, 8\)\]"):
-        make_shape_model("a", [layer, layer], SPACES, normalised=False)
+        make_shape_model("a", [layer, layer], SPACES, between=RELU, normalised=False)

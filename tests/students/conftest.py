@@ -39,10 +39,11 @@ def make_student() -> MakeStudent:
         spaces: AgentSpec = DRONE,
         hidden: tuple[int, ...] = (8, 6),
         normalisation: Normalisation | None = None,
+        kind: str = "mlp",
     ) -> Student:
         generator = torch.Generator().manual_seed(0)
-        spec = StudentSpec(family="mlp", base=(16,) * len(hidden), hidden=hidden, bits=parse_bits(bits))
-        family = load_family("mlp")
+        spec = StudentSpec(family=kind, base=(16,) * len(hidden), hidden=hidden, bits=parse_bits(bits))
+        family = load_family(kind)
         network = family.build(spec.floating, spaces.inputs, generator)
         if spec.bits.quantized:
             network = family.quantize(network, spec).train()

@@ -42,7 +42,7 @@ def student(bits: str, *hidden: int) -> Student:
 
 def test_it_is_registered() -> None:
     assert load_family("deepset") is FAMILY
-    assert (FAMILY.name, FAMILY.chain, FAMILY.hidden_size(spec("float", 4, 4))) == ("deepset", False, 0)
+    assert (FAMILY.name, FAMILY.chain, FAMILY.hidden_size(spec("float", 4, 4))) == ("deepset", None, 0)
 
 
 def test_numbers_by_hand() -> None:

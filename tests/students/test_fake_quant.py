@@ -35,8 +35,11 @@ def train(twin: Student, steps: int) -> None:
 
 @pytest.mark.parametrize("bits", FORMATS)
 @pytest.mark.parametrize("steps", [0, 60])
-def test_outputs_equal_those_of_brevitas_to_the_last_bit(make_student: MakeStudent, bits: str, steps: int) -> None:
-    student = make_student(bits, SCOUT, hidden=(16, 12))
+@pytest.mark.parametrize("kind", ["mlp", "mlp_softsign"])
+def test_outputs_equal_those_of_brevitas_to_the_last_bit(
+    make_student: MakeStudent, kind: str, bits: str, steps: int
+) -> None:
+    student = make_student(bits, SCOUT, hidden=(16, 12), kind=kind)
     twin = twin_of(student)
     train(twin, steps)
     student.eval()
@@ -65,6 +68,15 @@ def test_training_the_twin_trains_the_network(make_student: MakeStudent) -> None
     train(twin, 3)
     moved = [name for name, parameter in student.named_parameters() if not torch.equal(parameter, before[name])]
     assert moved == list(before)  # weights, biases, and all three kinds of range
+
+
+def test_bounded_activations_have_a_scale_that_is_known(make_student: MakeStudent) -> None:
+    student = make_student("w4a6i8", SCOUT, hidden=(16, 12), kind="mlp_softsign")
+    twin = FAMILY.training_twin(student.network)
+    # Of the inputs alone; -32 stands for -1.
+    assert len(twin.input_ranges) == 1
+    assert [float(twin.input_scale(index)) for index in (1, 2)] == [1 / 32, 1 / 32]
+    assert twin.input_limits == [(-128, 127), (-32, 31), (-32, 31)]
 
 
 def settled_share(twin: FakeQuantMlp) -> float:

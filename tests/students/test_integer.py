@@ -19,6 +19,7 @@ from kdnas.students.integer import (
     IntegerMlp,
     decide,
     fixed_point,
+    softsign_steps,
     student_inputs,
     to_integers,
 )
@@ -96,10 +97,42 @@ def test_fixed_point():
     assert (factors.tolist(), shift) == ([2**22], 62)
 
 
-def trained(bits: str, hidden: tuple[int, ...], seed: int) -> Student:
+@pytest.mark.parametrize(
+    ("sums", "one", "steps"),
+    [
+        # 0, 1/3, 1, 3 and 255: softsign 0, 1/4, 1/2, 3/4 and 255/256, times 128; 127.5 is rounded up.
+        ((0, 2**24 // 3, 2**24, 3 * 2**24, 255 * 2**24), 128, (0, 32, 64, 96, 128)),
+        # Just below and at the sum whose softsign is 1/8: half a step of a quarter.
+        ((2**24 // 7, 2**24 // 7 + 1), 4, (0, 1)),
+        # Above 2^32 nothing changes any more.
+        ((2**32, 2**62), 2, (2, 2)),
+    ],
+)
+def test_softsign_by_hand(sums: tuple[int, ...], one: int, steps: tuple[int, ...]) -> None:
+    assert softsign_steps(np.array(sums, np.uint64), one).tolist() == list(steps)
+
+
+def test_a_softsign_layer_by_hand() -> None:
+    # An accumulator of 1 is a sum of 1: -1, 0, 1, -255 and 255 are -1/2, 0, 1/2 and nearly -1 and 1, in steps of 1/8.
+    factors, shift = fixed_point(np.array([2.0**24]))
+    layer = IntegerLayer(
+        weights=np.array([[1]], np.int8),
+        biases=np.zeros(1, np.int32),
+        factors=factors,
+        shift=shift,
+        limit=7,
+        softsign=True,
+    )
+    assert layer.activate(np.array([[-1], [0], [1], [-255], [255]], np.int32)).T.tolist() == [[-4, 0, 4, -8, 7]]
+    # The accumulator of largest magnitude, 2^31, and any factor stay within 64 bits.
+    ends = np.array([[-(2**31)], [2**31 - 1]], np.int32)
+    assert layer.activate(ends).T.tolist() == [[-8, 7]]
+
+
+def trained(kind: str, bits: str, hidden: tuple[int, ...], seed: int) -> Student:
     """Quantized, and taught for a moment, so that rows have scales of their own."""
-    family, generator = load_family("mlp"), torch.Generator().manual_seed(seed)
-    spec = StudentSpec(family="mlp", base=hidden, hidden=hidden, bits=parse_bits(bits))
+    family, generator = load_family(kind), torch.Generator().manual_seed(seed)
+    spec = StudentSpec(family=kind, base=hidden, hidden=hidden, bits=parse_bits(bits))
     floating = Student(spec.floating, WIDE, family.build(spec.floating, WIDE, generator))
     student = quantize(floating, spec, family, [torch.randn(256, 18, generator=generator) for _ in range(4)])
     twin = family.training_twin(student.network).train()
@@ -113,13 +146,14 @@ def trained(bits: str, hidden: tuple[int, ...], seed: int) -> Student:
 
 
 @pytest.mark.parametrize("bits", FORMATS)
-def test_it_is_brevitas_but_for_one_step_in_ten_thousand(bits: str) -> None:
-    student = trained(bits, (24, 16), seed=0)
+@pytest.mark.parametrize("family", ["mlp", "mlp_softsign"])
+def test_it_is_brevitas_but_for_one_step_in_ten_thousand(family: str, bits: str) -> None:
+    student = trained(family, bits, (24, 16), seed=0)
     integers, network = to_integers(student), student.network
     seen = torch.randn(20_000, 18, generator=torch.Generator().manual_seed(1)) * 1.5
     with torch.no_grad():
         tensors = [network.quantize_input(seen)]
-        for linear, relu in zip(network.linears[:-1], network.relus, strict=True):
+        for linear, relu in zip(network.linears[:-1], network.activations, strict=True):
             tensors.append(relu(linear(tensors[-1])))
         logits = student(seen).numpy()
     vectors = integers.vectors(seen.numpy())
@@ -177,7 +211,7 @@ def test_what_a_network_reads_of_a_view(make_student: MakeStudent) -> None:
 
 
 def test_students_without_an_integer_form_are_refused(make_student: MakeStudent) -> None:
-    with pytest.raises(StudentError, match="only quantized students of the family mlp have an integer form"):
+    with pytest.raises(StudentError, match=r"only quantized perceptrons .* have an integer form"):
         to_integers(make_student())
     broken = make_student("w4a8i8")
     with torch.no_grad():

@@ -108,7 +108,7 @@ def test_quantized_numbers_are_few(make_student: MakeStudent) -> None:
         assert levels.abs().max() <= 3
     inputs = network.quantize_input(seen)
     assert (inputs.value / inputs.scale).round().unique().tolist() == list(range(-8, 8))
-    hidden = network.relus[0](network.linears[0](inputs))
+    hidden = network.activations[0](network.linears[0](inputs))
     assert (hidden.value / hidden.scale).round().unique().tolist() == [0, 1, 2, 3]
 
 
@@ -127,7 +127,7 @@ def test_logits_are_whole_multiples_of_their_scales(make_student: MakeStudent) -
     logits = student(seen)
     network = student.network
     assert isinstance(network, QuantMlp)
-    scale = network.linears[-1](network.relus[0](network.linears[0](network.quantize_input(seen)))).scale.view(-1)
+    scale = network.linears[-1](network.activations[0](network.linears[0](network.quantize_input(seen)))).scale.view(-1)
     for action in range(5):  # as many different numbers as different integers
         integers = (logits[:, action] / scale[action]).round()
         assert len(logits[:, action].unique()) == len(integers.unique())

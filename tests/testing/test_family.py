@@ -207,10 +207,7 @@ def test_a_family_that_breaks_the_contract(said_by, monkeypatch, kind, said):
 
 
 def test_a_family_that_is_not_registered(said_by):
-    class Own(MlpFamily):
-        name = "own"
-
-    assert "no plugin 'own' in kdnas.students" in said_by(check_family, Own())
+    assert "no plugin 'own' in kdnas.students" in said_by(check_family, MlpFamily("own"))
 
 
 def test_a_family_under_anothers_name(said_by):

@@ -123,8 +123,8 @@ TERMS = (
     "all",
 )  # fmt: skip
 WAYS = (
-    "KL", "KL, without DAgger", "KL, from scratch", "KL, from scratch, without DAgger", "KL, early stopping",
-    "KL + polish", "KL, as long as with polish", "KL, 100,000 steps", "MAPPO alone",
+    "KL", "KL, ReLU", "KL, without DAgger", "KL, from scratch", "KL, from scratch, without DAgger",
+    "KL, ReLU, from scratch", "KL, early stopping", "KL + polish", "KL, as long as with polish", "KL, 100,000 steps", "MAPPO alone",
 )  # fmt: skip
 NEWTON = ("KL", "KL + Gauss-Newton", "KL, as long as with Gauss-Newton", "KL + polish")
 SPREAD = "simple_spread"

@@ -225,7 +225,7 @@ class DistillTable(Strict):
     """Quantization-aware steps after recovery."""
     batch: Count = 1024
     learning_rate: Positive = 3e-3
-    """Of Adam, at the start of every phase; it falls to 0 by a cosine."""
+    """Of Adam; it falls to 0 over the last third of every phase."""
     qat_learning_rate: Positive = 1e-2
     temperature: Positive = 1.0
     """tau of the KL: tau^2 KL(softmax(z_T/tau) || softmax(z_S/tau))."""

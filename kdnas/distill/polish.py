@@ -24,7 +24,7 @@ from kdnas.teachers.episodes import Episodes, record
 
 CLIP = 0.2
 """Of the ratio between the new and the old policy (PPO, Schulman et al. 2017, arXiv 1707.06347)."""
-EPOCHS, MINIBATCH = 2, 2048
+EPOCHS, MINIBATCH = 4, 2048
 
 
 def polish(student: Student, room: Classroom, *, seed: int) -> bool:

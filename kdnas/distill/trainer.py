@@ -25,8 +25,8 @@ SETTLE_EVERY = 50
 CHECK_EVERY = 200
 """Steps between two looks at whether the loss is still finite."""
 
-COOL_DOWN = 0.2
-"""Share of the planned steps over which the learning rate falls to 0 once a training has stopped making progress."""
+COOL_DOWN = 0.3
+"""Share of the planned steps over which the learning rate falls to 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +55,8 @@ def train(
     each of `recipe.on_policy_rounds` equal stretches, episodes that the student plays among teachers join `memory`; an
     ancestor, which knows nothing yet, skips the first. A `Settling` network is told of the progress.
 
-    The learning rate falls to 0 by a cosine over all steps. With held-out rows it stays where it is until the
-    divergence on them has stopped falling (`recipe.adaptive`), and then falls over the last steps (Haegele et al. 2024,
-    arXiv 2405.18392).
+    The learning rate stays where it is, and falls to 0 in a straight line over the last steps (Haegele et al. 2024,
+    arXiv 2405.18392); with held-out rows, as soon as the divergence on them has stopped falling (`recipe.adaptive`).
 
     Raises:
         StudentError: the loss is NaN or infinite.
@@ -75,7 +74,7 @@ def train(
     pending = rounds[1:] if student.spec == student.spec.dense else rounds
     plateau = Plateau(adaptive.patience, adaptive.tolerance)
     cooling = max(int(COOL_DOWN * steps), 1)
-    falls_from, last = (0, steps) if held_out is None else (steps - cooling, steps)
+    falls_from, last = steps - cooling, steps
     recent, counted = torch.zeros((), device=device), 0
     loss_mean, step = 0.0, 0
     settling = student.network if isinstance(student.network, Settling) and steps else None
@@ -90,9 +89,9 @@ def train(
             if plateau.should_stop(teaching.held_out(held_out)):
                 falls_from, last = step, step + cooling
             student.train()
-        share = max(step - falls_from, 0) / max(last - falls_from, 1)
+        left = min((last - step) / cooling, 1.0)
         for setting in optimizer.param_groups:
-            setting["lr"] = learning_rate * max(0.5 * (1 + math.cos(math.pi * share)), 1e-3)
+            setting["lr"] = learning_rate * left
         loss = teaching.loss(memory, recipe.batch)
         gradient.zero_()
         loss.backward()  # type: ignore[no-untyped-call]

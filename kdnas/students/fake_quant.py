@@ -94,8 +94,9 @@ class FakeQuantMlp(nn.Module):
     def settle(self, progress: float) -> None:
         """Hold more weights at their integers, and leave the others unrounded; `progress` in training, 0 to 1.
 
-        Incremental network quantization (Zhou et al. 2017, arXiv 1702.03044): of each matrix a share that grows with
-        `progress`, the largest of their row's scale first; what is an integer stays it. From `SETTLED_AT` on all are
+        Incremental network quantization (Zhou et al. 2017, arXiv 1702.03044), layer after layer from the inputs on, so
+        that whatever reads a layer learns to live with its integers, and in each the weights nearest to an integer
+        first, which gives the others time to come near one. What is an integer stays it. From `SETTLED_AT` on all are
         integers, and scales and biases go on learning. Until then this module answers between float and integers, in
         evaluation mode too, so that on-policy states are those of what is trained. At 1 the weights are written down as
         multiples of their scales, and the answers are the network's again.
@@ -103,15 +104,17 @@ class FakeQuantMlp(nn.Module):
         if not self._settled:
             self._integers = [torch.zeros_like(linear.weight) for linear in self._weighted()]
             self._settled = [torch.zeros_like(integers, dtype=torch.bool) for integers in self._integers]
-        share = min(max((progress - SETTLES_FROM) / (SETTLED_AT - SETTLES_FROM), 0.0), 1.0)
+        gone = (progress - SETTLES_FROM) / (SETTLED_AT - SETTLES_FROM) * len(self.linears)
         for index, linear in enumerate(self._weighted()):
+            share = min(max(gone - index, 0.0), 1.0)
             integers, settled = self._integers[index].view(-1), self._settled[index].view(-1)
             scale = self.weight_scale(index)
             ratio = (linear.weight / scale).view(-1)
             more = round(share * len(ratio)) - int(settled.sum())
             if more > 0:
-                chosen = ratio.abs().masked_fill(settled, -1.0).argsort(descending=True, stable=True)[:more]
-                integers[chosen] = ratio[chosen].round().clamp(-self.weight_limit, self.weight_limit)
+                nearest = ratio.round().clamp(-self.weight_limit, self.weight_limit)
+                chosen = (ratio - nearest).abs().masked_fill(settled, torch.inf).argsort(stable=True)[:more]
+                integers[chosen] = nearest[chosen]
                 settled[chosen] = True
             if progress >= 1:
                 linear.weight.copy_(self._integers[index] * scale)

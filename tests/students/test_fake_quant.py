@@ -92,20 +92,24 @@ def settled_share(twin: FakeQuantMlp) -> float:
 def test_weights_settle_one_after_the_other(make_student: MakeStudent) -> None:
     student = make_student("w4a8i8", SCOUT, hidden=(16, 12))
     twin = FAMILY.training_twin(student.network)
-    # From 5 % to 80 % of the training: nothing, a third, two thirds, everything.
-    for progress, share in ((0.0, 0.0), (0.3, 1 / 3), (0.55, 2 / 3), (0.8, 1.0), (0.99, 1.0)):
+    # From 5 % to 80 % of the training: nothing, the first layer (6 x 16), half of the second one (16 x 12) too, all of
+    # it, and the last one (12 x 4): 96, 192 and 48 of 336.
+    for progress, count in ((0.0, 0), (0.3, 96), (0.425, 192), (0.55, 288), (0.8, 336), (0.99, 336)):
         twin.settle(progress)
-        assert settled_share(twin) == pytest.approx(share, abs=0.01)
+        assert settled_share(twin) == pytest.approx(count / 336, abs=0.01)
     assert all(integers.abs().max() <= 7 for integers in twin._integers)
 
 
 @torch.no_grad()
-def test_large_weights_settle_first_and_the_others_are_not_rounded(make_student: MakeStudent) -> None:
+def test_weights_near_an_integer_settle_first_and_the_others_are_not_rounded(make_student: MakeStudent) -> None:
     student = make_student("w2a8i8", SCOUT, hidden=(8,))
     twin = FAMILY.training_twin(student.network).eval()
-    twin.settle(0.425)  # half of them
-    settled, ratio = twin._settled[0], (twin.linears[0].weight / twin.weight_scale(0)).abs()
-    assert ratio[settled].min() >= ratio[~settled].max()
+    twin.settle(0.05 + 0.75 / 4)  # half of the first of two layers
+    settled, ratio = twin._settled[0], twin.linears[0].weight / twin.weight_scale(0)
+    assert int(settled.sum()) == 24
+    assert not twin._settled[1].any()
+    off = (ratio - ratio.round().clamp(-1, 1)).abs()
+    assert off[settled].max() <= off[~settled].min()
     seen = torch.randn(50, 6, generator=seeded(0))
     before = twin(seen)
     places = (~settled).nonzero()[0]

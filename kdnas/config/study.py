@@ -227,6 +227,9 @@ class DistillTable(Strict):
     learning_rate: Positive = 3e-3
     """Of Adam; it falls to 0 over the last third of every phase."""
     qat_learning_rate: Positive = 1e-2
+    flip_rounds: CountOrZero = 100
+    """After that, for perceptrons with weights of at most 4 bits: rounds in which single weights are moved by a step
+    where that lowers the divergence; 0 switches it off."""
     temperature: Positive = 1.0
     """tau of the KL: tau^2 KL(softmax(z_T/tau) || softmax(z_S/tau))."""
     on_policy_rounds: CountOrZero = 12

@@ -66,6 +66,14 @@ def q_error(
     return torch.where(mask, squared, 0.0).sum(-1) / mask.sum(-1).clamp_min(1)
 
 
+def own_policy(actions: ActionSpace, student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
+    """Parameters (..., P) of the policy that a student's outputs (..., N) stand for: masked logits, or means with the
+    deviations that its teacher's parameters (..., P) hold."""
+    if isinstance(actions, Box):
+        return torch.cat([student, teacher[..., actions.outputs :]], -1)
+    return mask_logits(student, mask)
+
+
 def representation(actions: ActionSpace, outputs: Tensor, mask: Tensor | None) -> Tensor:
     """What `relation` compares: (B, N) of a student's outputs (B, N) or a teacher's parameters (B, P).
 

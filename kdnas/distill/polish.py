@@ -9,14 +9,12 @@ import torch
 from torch import Tensor
 
 from kdnas.distill.classroom import Classroom
-from kdnas.distill.losses import divergence
+from kdnas.distill.losses import divergence, own_policy
 from kdnas.distill.pool import draw_seats
 from kdnas.envs.rollouts import play
 from kdnas.evaluation.seeds import SeedSets
-from kdnas.policies.actions import Box
 from kdnas.policies.arrays import Actions
 from kdnas.policies.distribution import greedy, log_prob, sample, to_actions
-from kdnas.policies.masks import mask_logits
 from kdnas.policies.scene import Scene
 from kdnas.students.student import Seats, Student
 from kdnas.teachers.advantages import advantages
@@ -107,10 +105,8 @@ def _improve(
 
 def _policy(student: Student, lived: _Experience, rows: Tensor | slice) -> Tensor:
     """Parameters (K, T, P) of the student's policy: its own means with the teacher's deviations, or its own logits."""
-    outputs = student(lived.views[rows])
-    if isinstance(student.spaces.actions, Box):
-        return torch.cat([outputs, lived.parameters[rows][..., outputs.shape[-1] :]], -1)
-    return mask_logits(outputs, None if lived.masks is None else lived.masks[rows])
+    mask = None if lived.masks is None else lived.masks[rows]
+    return own_policy(student.spaces.actions, student(lived.views[rows]), lived.parameters[rows], mask)
 
 
 def _play(student: Student, room: Classroom, generator: torch.Generator) -> _Experience:
@@ -131,9 +127,8 @@ def _play(student: Student, room: Classroom, generator: torch.Generator) -> _Exp
                 outputs, hidden[group] = student.step(rows, hidden[group])
                 mask = scene.masks[group]
                 own = outputs.reshape(*said.shape[:2], -1)
-                if isinstance(space, Box):
-                    own = torch.cat([own, said[..., own.shape[-1] :]], -1)
-                drawn = sample(space, mask_logits(own, None if mask is None else torch.from_numpy(mask)), generator)
+                legal = None if mask is None else torch.from_numpy(mask)
+                drawn = sample(space, own_policy(space, own, said, legal), generator)
                 choices[group].append(drawn)
                 seats = taken[group].reshape(*said.shape[:2], *[1] * len(space.shape))
                 chosen = torch.where(seats, to_actions(space, drawn), chosen)

@@ -10,6 +10,7 @@ from torch import Tensor
 from kdnas.compress.prune import prune
 from kdnas.compress.quantize import CALIBRATION_BATCHES, quantize, training_twin
 from kdnas.distill.classroom import Classroom
+from kdnas.distill.flips import MOST_BITS, flip_weights
 from kdnas.distill.lessons import Lessons, split_tracks
 from kdnas.distill.losses import divergence, weighted_mean
 from kdnas.distill.memory import LessonMemory
@@ -17,6 +18,7 @@ from kdnas.distill.polish import polish
 from kdnas.distill.teaching import Teaching, answer, ask
 from kdnas.distill.trainer import Training, train
 from kdnas.spaces.spec import StudentSpec
+from kdnas.students.fake_quant import FakeQuantMlp
 from kdnas.students.family import load_family
 from kdnas.students.student import Normalisation, Student
 
@@ -72,16 +74,21 @@ def make_student(
         steps, learning_rate = recipe.qat_steps, recipe.qat_learning_rate
     # A twin computes without calling its layers, so that nobody could listen to the last one.
     pupil = student if room.roles is not None else training_twin(student, family)
+    teaching = Teaching(room, pupil, generator)
     training = train(
         pupil,
         room,
         memory,
-        Teaching(room, pupil, generator),
+        teaching,
         steps=steps,
         learning_rate=learning_rate,
         seed=seed + 1,
         held_out=held_out,
     )
+    if recipe.flip_rounds and recipe.qat_steps and spec.bits.weight <= MOST_BITS:
+        if isinstance(pupil.network, FakeQuantMlp):
+            flip_weights(pupil, memory, teaching, rounds=recipe.flip_rounds, batch=recipe.batch)
+        student.check_finite()
     if recipe.polish.rounds and parent is not None:
         polish(pupil, room, seed=seed + 2)
     return student.eval(), training

@@ -72,23 +72,32 @@ class FakeQuantMlp(nn.Module):
         """Masks of the integers that hold, in the shapes of the weights; empty while every weight is rounded."""
 
     def forward(self, observations: Tensor) -> Tensor:
-        values, scales = observations, observations
-        for index, linear in enumerate(self.linears):
-            low, high = self.input_limits[index]
-            input_scale, weight_scale = self.input_scale(index), self.weight_scale(index)
-            assert isinstance(linear.weight, Tensor)
-            assert isinstance(linear.bias, Tensor)
-            if index and self.activation.bounded:  # otherwise clipping at 0 is the ReLU of the layer before
-                values = self.activation.apply(values)
-            values = quantize(values, input_scale, low, high)
-            if self._settled:
-                weight = torch.where(self._settled[index], self._integers[index] * weight_scale, linear.weight)
-            else:
-                weight = quantize(linear.weight, weight_scale, -self.weight_limit, self.weight_limit)
-            scales = (weight_scale * input_scale).detach().view(-1)
-            bias = _RoundBias.apply(linear.bias, scales)  # type: ignore[no-untyped-call]
-            values = functional.linear(values, weight, bias)
-        return values if self.training else snap(values, scales)
+        values = observations
+        for index in range(len(self.linears)):
+            values = functional.linear(self.read(index, values), self.weight(index), self.bias(index))
+        return values if self.training else snap(values, self._sum_scales(len(self.linears) - 1))
+
+    def read(self, index: int, values: Tensor) -> Tensor:
+        """What a layer multiplies of what the one before summed up, or of observations: (rows, columns), quantized."""
+        if index and self.activation.bounded:  # otherwise clipping at 0 is the ReLU of the layer before
+            values = self.activation.apply(values)
+        return quantize(values, self.input_scale(index), *self.input_limits[index])
+
+    def weight(self, index: int) -> Tensor:
+        """Of a layer, (rows, columns): multiples of its rows' scales, but for weights that are still free."""
+        linear, scale = self._weighted()[index], self.weight_scale(index)
+        if self._settled:
+            return torch.where(self._settled[index], self._integers[index] * scale, linear.weight)
+        return quantize(linear.weight, scale, -self.weight_limit, self.weight_limit)
+
+    def bias(self, index: int) -> Tensor:
+        """Of a layer, (rows,): multiples of the scales of its sums."""
+        linear = self._weighted()[index]
+        rounded: Tensor = _RoundBias.apply(linear.bias, self._sum_scales(index))  # type: ignore[no-untyped-call]
+        return rounded
+
+    def _sum_scales(self, index: int) -> Tensor:
+        return (self.weight_scale(index) * self.input_scale(index)).detach().view(-1)
 
     @torch.no_grad()
     def settle(self, progress: float) -> None:
@@ -120,6 +129,15 @@ class FakeQuantMlp(nn.Module):
                 linear.weight.copy_(self._integers[index] * scale)
         if progress >= 1:
             self._integers, self._settled = [], []
+
+    @torch.no_grad()
+    def hold(self) -> None:
+        """Hold every weight at its nearest integer until `settle(1.0)`, while scales and biases are trained."""
+        self._integers = [
+            (linear.weight / self.weight_scale(index)).round().clamp(-self.weight_limit, self.weight_limit)
+            for index, linear in enumerate(self._weighted())
+        ]
+        self._settled = [torch.ones_like(integers, dtype=torch.bool) for integers in self._integers]
 
     def _weighted(self) -> list[nn.Linear]:
         return list(self.linears)  # type: ignore[arg-type]

@@ -57,7 +57,7 @@ VALIDATION_EPISODES, FINAL_EPISODES = 1024, 500
 INPUT_BITS = {"float": "float", "w4a8": "w4a8i8"}
 """Name of bits in the results -> in a search space, with those of the inputs."""
 
-LONG = {"recovery_steps": 24_000, "on_policy_rounds": 20, "polish": {"rounds": 60}}
+LONG = {"recovery_steps": 24_000, "on_policy_rounds": 20, "polish": {"rounds": 100}}
 """What fits into 60 seconds on one core."""
 
 

@@ -1,10 +1,10 @@
-"""Memory against none: a GRU and a perceptron of as many MACs on `spread_blind`, where agents see only what is near.
+"""Memory against none: a GRU and perceptrons of as many MACs on `spread_blind`, where agents see only what is near.
 
     python benchmarks/recurrence.py           rows that are missing, one after the other on one core
     python benchmarks/recurrence.py --list    what is missing
 
 Adds row by row to benchmarks/results/recurrence.json and goes on where it stopped. The perceptron takes as many
-on-policy rounds and twice the steps, which is about the same time. Retention is that of a team of three, over the
+on-policy rounds and twice the steps, which is at most the same time. Retention is that of a team of three, over the
 study's final episodes of the real mpe2; `validation` is that on the batched twin, by which the recipe was chosen.
 `seconds` are of the core's time, polish included where there is one.
 """
@@ -42,7 +42,7 @@ CACHE = ROOT / "runs/recurrence"
 
 SEEDS = range(5)
 EPISODES = {"validation": 1024, "final": 500}
-STUDENTS = {"gru": ((32, 32), 8_000), "mlp": ((75, 75), 16_000)}
+STUDENTS = {"gru": ((32, 32), 8_000), "mlp": ((75, 75), 16_000), "mlp_softsign": ((75, 75), 16_000)}
 """Family -> its widths and steps: 6,560 and 6,600 MACs."""
 POLISH = {"rounds": 100, "learning_rate": 3e-3}
 

@@ -16,6 +16,7 @@ from kdnas.evaluation.seeds import SeedSets
 from kdnas.policies.arrays import Actions
 from kdnas.policies.distribution import greedy, log_prob, sample, to_actions
 from kdnas.policies.scene import Scene
+from kdnas.students.family import Settling
 from kdnas.students.student import Seats, Student
 from kdnas.teachers.advantages import advantages
 from kdnas.teachers.episodes import Episodes, record
@@ -32,6 +33,9 @@ def polish(student: Student, room: Classroom, *, seed: int) -> bool:
     KL to the teacher (`recipe.polish.leash`) keeps the student from what the critic does not know. Afterwards the
     student is kept as it was, unless it returns more in all seats of its pool on the validation seeds.
 
+    Where weights are integers already (`Settling`), scales and biases alone are trained, at the rate of quantization:
+    through the rounding, a gradient as noisy as this one would throw the integers about.
+
     Returns:
         Whether the polished student is the better one.
 
@@ -42,11 +46,18 @@ def polish(student: Student, room: Classroom, *, seed: int) -> bool:
     before = copy.deepcopy(student.state_dict())
     earlier = _validate(student, room, seed)
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(student.parameters(), lr=table.learning_rate)
+    settled = student.network if isinstance(student.network, Settling) else None
+    learning_rate = table.learning_rate
+    if settled is not None:
+        settled.hold()
+        learning_rate = room.recipe.qat_learning_rate
+    optimizer = torch.optim.Adam(student.parameters(), lr=learning_rate)
     for index in range(table.rounds):
         for setting in optimizer.param_groups:
-            setting["lr"] = table.learning_rate * (1 - index / table.rounds)
+            setting["lr"] = learning_rate * (1 - index / table.rounds)
         _improve(student, room, _play(student, room, generator), optimizer, generator)
+    if settled is not None:
+        settled.settle(1.0)
     student.check_finite()
     if _validate(student, room, seed) > earlier:
         return True

@@ -12,16 +12,20 @@ from torch.nn import functional
 class _Softsign(torch.autograd.Function):
     """One operation, in training and in ONNX, of what torch computes in three."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        divisor = values.abs().add_(1)
-        ctx.save_for_backward(divisor)
-        return values / divisor
+    def forward(values: Tensor) -> Tensor:
+        return values / (values.abs() + 1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (divisor,) = ctx.saved_tensors
-        slope: Tensor = gradient / divisor.square()
+        (values,) = ctx.saved_tensors
+        slope: Tensor = gradient / (values.abs() + 1).square()
         return slope
 
     @staticmethod

@@ -122,7 +122,7 @@ class TwinMaker(Protocol):
         """A module on the very parameters of a calibrated quantized network, so that training it trains the network.
 
         In evaluation mode it answers as the network does, to the last bit, before it is trained and afterwards. It may
-        have a method `settle(progress)` (see `Settling`).
+        be a `Settling` one.
         """
         ...
 
@@ -133,6 +133,10 @@ class Settling(Protocol):
 
     def settle(self, progress: float) -> None:
         """Called in training at growing progress: 0 before the first step, 1 after the last."""
+        ...
+
+    def hold(self) -> None:
+        """Hold every weight at its nearest integer until `settle(1.0)`, while everything else is trained."""
         ...
 
 

@@ -1,15 +1,17 @@
 """What `Teaching` makes of the terms, which have their own numbers in `test_losses.py`."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from kdnas.compress import quantize, training_twin
 from kdnas.distill import Classroom, LessonMemory, Lessons, Teaching, divergence
 from kdnas.distill.polish import polish
-from kdnas.spaces import StudentSpec
-from kdnas.students import Student, load_family
+from kdnas.spaces import StudentSpec, parse_bits
+from kdnas.students import FakeQuantMlp, Student, load_family
 from kdnas.teachers import Reading, Teacher
 
 from .conftest import MakeLessons, MakeRoom, demonstrate, teach_with_critic
@@ -153,6 +155,30 @@ def test_polish_improves_a_student_or_leaves_it(make_room: MakeRoom, env: dict[s
     # An untrained student gains by anything.
     assert better
     assert any(not torch.equal(tensor, before[name]) for name, tensor in student.state_dict().items())
+
+
+def test_polish_leaves_integers_alone(make_room: MakeRoom) -> None:
+    room = make_room(
+        make_teacher=teach_with_critic, polish={"rounds": 2, "episodes": 16, "leash": 1.0}, qat_learning_rate=0.01
+    )
+    family, generator = load_family("mlp_softsign"), torch.Generator().manual_seed(0)
+    spec = StudentSpec(family="mlp_softsign", base=(6,), hidden=(6,))
+    spaces = room.pool.spaces
+    floating = Student(spec, spaces, family.build(spec, spaces, generator))
+    views = torch.randn(64, spaces.observation_size, generator=generator)
+    student = training_twin(quantize(floating, replace(spec, bits=parse_bits("w3a8i8")), family, [views]), family)
+    network = student.network
+    assert isinstance(network, FakeQuantMlp)
+    network.settle(1.0)
+
+    def integers() -> list[list[int]]:
+        weights = [linear.weight / network.weight_scale(index) for index, linear in enumerate(network.linears)]
+        return [weight.round().int().tolist() for weight in weights]
+
+    before, bias = integers(), network.linears[0].bias.detach().clone()
+    better = polish(student, room, seed=1)
+    assert integers() == before
+    assert better == (not torch.equal(network.linears[0].bias, bias))
 
 
 def test_polish_keeps_what_cannot_be_improved(make_room: MakeRoom) -> None:

@@ -124,7 +124,8 @@ TERMS = (
 )  # fmt: skip
 WAYS = (
     "KL", "KL, ReLU", "KL, without DAgger", "KL, from scratch", "KL, from scratch, without DAgger",
-    "KL, ReLU, from scratch", "KL, early stopping", "KL + polish", "KL, as long as with polish", "KL, 100,000 steps", "MAPPO alone",
+    "KL, ReLU, from scratch", "KL, early stopping", "KL + polish", "KL, as long as with polish", "KL, 100,000 steps",
+    "MAPPO alone",
 )  # fmt: skip
 NEWTON = ("KL", "KL + Gauss-Newton", "KL, as long as with Gauss-Newton", "KL + polish")
 SPREAD = "simple_spread"

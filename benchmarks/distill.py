@@ -182,11 +182,10 @@ class Bench:
             students[name], took = self._train(name, job, recipe)
             seconds += took
         team = {group: students[pool.name] for group, pool in self.setup.pools.items()}
-        macs = sum(  # all inputs counted, also those that never change
-            count_macs(load_family(each.spec.family).build(each.spec.floating, each.spaces, torch.Generator()), each.probe())
-            * len(self.setup.spec.groups[group])
-            for group, each in team.items()
-        )
+        macs = 0
+        for group, each in team.items():  # all inputs counted, also those that never change
+            whole = load_family(each.spec.family).build(each.spec.floating, each.spaces, torch.Generator())
+            macs += count_macs(whole, each.probe()) * len(self.setup.spec.groups[group])
         return self._row(job, Team(self.setup.spec, team), macs, seconds)
 
     def _alone(self, job: Job) -> dict[str, Any]:

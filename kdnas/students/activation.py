@@ -60,5 +60,5 @@ SOFTSIGN = Activation(name="softsign", apply=_softsign, operator="Softsign", bou
 """x / (1 + |x|), an S as tanh is (Bergstra et al. 2009), in three operations that every machine rounds alike.
 
 On narrow networks its curve is worth more than the corner of ReLU: 16x16 students of simple_spread keep .96 of their
-teacher where those with ReLU keep .90 (`benchmarks/distill.py`).
+teacher where those with ReLU keep .87 (`benchmarks/distill.py`).
 """

@@ -205,7 +205,8 @@ class PolishTable(Strict):
     episodes: Count = 256
     """Episodes of each such batch."""
     learning_rate: Positive = 1e-3
-    """Of Adam; it falls to 0 over the rounds."""
+    """Of Adam; it falls to 0 over the rounds. Quantized perceptrons, of which scales and biases alone are trained here,
+    take `qat_learning_rate`."""
     leash: NonNegative = 0.03
     """Weight of the KL to the teacher beside the policy gradient."""
     validation_episodes: Count = 512
@@ -225,7 +226,7 @@ class DistillTable(Strict):
     """Quantization-aware steps after recovery."""
     batch: Count = 1024
     learning_rate: Positive = 3e-3
-    """Of Adam; it falls to 0 over the last third of every phase."""
+    """Of Adam; it falls to 0 over the last 30 % of every phase."""
     qat_learning_rate: Positive = 1e-2
     flip_rounds: CountOrZero = 100
     """After that, for perceptrons with weights of at most 4 bits: rounds in which single weights are moved by a step

@@ -64,7 +64,7 @@ def _round(student: Student, network: FakeQuantMlp, lessons: Lessons) -> int:
     def distance(outputs: Tensor) -> Tensor:
         return divergence(actions, outputs, lessons.parameters, lessons.masks, 1.0).mean()
 
-    guesses = _guess(student, network, weights, scales, lessons)
+    guesses = _guess(student, network, seen, weights, scales, lessons)
     taken = 0
     with torch.no_grad():
         least = distance(_sums(network, seen, weights)[-1])
@@ -84,7 +84,12 @@ def _round(student: Student, network: FakeQuantMlp, lessons: Lessons) -> int:
 
 
 def _guess(
-    student: Student, network: FakeQuantMlp, weights: Sequence[Tensor], scales: Sequence[Tensor], lessons: Lessons
+    student: Student,
+    network: FakeQuantMlp,
+    seen: Tensor,
+    weights: Sequence[Tensor],
+    scales: Sequence[Tensor],
+    lessons: Lessons,
 ) -> list[tuple[int, int, int]]:
     """(layer, place, 1 or -1) of the steps that the model says to save most, d = g s + h s^2 / 2 of each.
 
@@ -93,7 +98,7 @@ def _guess(
     actions = student.spaces.actions
     leaves = [weight.clone().requires_grad_() for weight in weights]
     inputs: list[Tensor] = []
-    sums = _sums(network, student.read(lessons.views), leaves, inputs)
+    sums = _sums(network, seen, leaves, inputs)
     outputs = sums[-1]
     far = divergence(actions, outputs, lessons.parameters, lessons.masks, 1.0).mean()
     slopes = torch.autograd.grad(far, leaves, retain_graph=True)

@@ -85,9 +85,9 @@ def make_student(
         seed=seed + 1,
         held_out=held_out,
     )
-    if recipe.flip_rounds and recipe.qat_steps and spec.bits.weight <= MOST_BITS:
-        if isinstance(pupil.network, FakeQuantMlp):
-            flip_weights(pupil, memory, teaching, rounds=recipe.flip_rounds, batch=recipe.batch)
+    narrow = isinstance(pupil.network, FakeQuantMlp) and spec.bits.weight <= MOST_BITS
+    if narrow and recipe.qat_steps and recipe.flip_rounds:
+        flip_weights(pupil, memory, teaching, rounds=recipe.flip_rounds, batch=recipe.batch)
         student.check_finite()
     if recipe.polish.rounds and parent is not None:
         polish(pupil, room, seed=seed + 2)

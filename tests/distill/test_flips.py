@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 import torch
 
+import kdnas.distill.recipe as recipe
 from kdnas.compress import quantize, training_twin
 from kdnas.distill import Classroom, LessonMemory, Lessons, Teaching, divergence, make_student
 from kdnas.distill.flips import flip_weights
 from kdnas.spaces import StudentSpec, parse_bits
 from kdnas.students import FakeQuantMlp, QuantMlp, Student, load_family
 
-from .conftest import MakeRoom
+from .conftest import MakeRoom, demonstrate
 
 DENSE = StudentSpec(family="mlp_softsign", base=(8,), hidden=(8,))
 INTEGER = replace(DENSE, bits=parse_bits("w4a8i8"))
@@ -41,8 +42,6 @@ def flip(twin: Student, room: Classroom, lessons: Lessons, rounds: int) -> int:
 
 @pytest.mark.parametrize("env", [{}, {"masked": True}])
 def test_steps_that_were_wrong_are_taken_back(make_room: MakeRoom, env: dict[str, Any]) -> None:
-    from .conftest import demonstrate
-
     room = make_room(env, flip_rounds=0, qat_steps=200)
     lessons = room.lessons(demonstrate(room.env, room.teacher))
     student = learned(room, lessons)
@@ -83,8 +82,6 @@ def test_no_step_where_nothing_is_to_be_won(make_room: MakeRoom, demonstrations:
 def test_narrow_weights_alone_are_flipped_by_the_recipe(
     make_room: MakeRoom, demonstrations: Lessons, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import kdnas.distill.recipe as recipe
-
     asked: list[int] = []
 
     def note(student: Student, memory: LessonMemory, teaching: Teaching, *, rounds: int, batch: int) -> int:

@@ -128,7 +128,7 @@ class IntegerNetwork:
         self.widths = [integers.layers[0].weights.shape[1], *(len(layer.weights) for layer in integers.layers)]
 
     def tables(self, name: str) -> list[Table]:
-        tables = []
+        tables = [Table(name=f"{name}_input_steps", kind="float", values=self._integers.input_factors)]
         for index, (layer, lowest) in enumerate(zip(self._integers.layers, self._lowest, strict=True)):
             # Unsigned inputs are too large by -lowest, which the biases of the layer that reads them take off again.
             shift = lowest * layer.weights.astype(np.int64).sum(1)
@@ -144,11 +144,10 @@ class IntegerNetwork:
 
     def calls(self, name: str, vectors: Sequence[str], *, reading: str) -> list[str]:
         low, high = (literal(float(limit)) for limit in self._integers.input_limits)
-        scale = literal(self._integers.input_scale)
         lines = [
             f"for (size_t i = 0; i < {self.widths[0]}u; i++) {{",
             f"    const float input = {reading};",
-            f"    {vectors[0]}[i] = kdnas_quantize(input / {scale}, {low}, {high});",
+            f"    {vectors[0]}[i] = kdnas_quantize(input * {name}_input_steps[i], {low}, {high});",
             "}",
             f"KDNAS_SEE_VALUES({vectors[0]}, {self.widths[0]}u);",
         ]

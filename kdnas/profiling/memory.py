@@ -17,8 +17,8 @@ def memory_bytes(layers: Sequence[LayerShape], normalised_features: int = 0) -> 
     byte an element up to 8 bits and 4 otherwise; the recurrent state, at the same; 8 bytes (a shift and a scale) per
     normalised feature.
 
-    Example: 18-16-5 at w4a8i8 is 144 + 40 bytes of weights, 4 x 21 of biases, 4 x 22 of scales (one a
-    row and one of the inputs), and max(18 + 16, 16 + 4 x 5) = 36 of activations: 392.
+    Example: 18-16-5 at w4a8i8 is 144 + 40 bytes of weights, 4 x 21 of biases, 4 x 39 of scales (one a row and one an
+    input), and max(18 + 16, 16 + 4 x 5) = 36 of activations: 460.
     """
     return (
         sum(-(-layer.rows * layer.columns * layer.weight_bits // 8) for layer in layers)

@@ -46,6 +46,7 @@ def make_shape_model(
         chain.then("Sub", chain.random(features))
         chain.then("Mul", chain.random(features))
     if layers[0].input_bits < FLOAT_BITS:
+        chain.then("Mul", chain.random(features))
         chain.quantize(layers[0].input_bits, signed=True)
     for layer in layers[:-1]:
         chain.multiply(layer)

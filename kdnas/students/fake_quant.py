@@ -36,24 +36,25 @@ class FakeQuantMlp(nn.Module):
         StudentError: activation ranges of the network are not known yet.
     """
 
-    unit_scale: Tensor
-    """Of bounded activations, ()."""
+    unit_scales: Tensor
+    """Of inputs, once they are in units of their ranges, and of bounded activations, (2,)."""
 
     def __init__(self, quantized: "QuantMlp") -> None:
         super().__init__()
         bits = quantized.bits
         self.linears = quantized.linears
         self.activation = quantized.activation
-        inputs: list[Any] = [quantized.quantize_input, *([] if self.activation.bounded else quantized.activations)]
-        scalings = [module.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl for module in inputs]
-        if any(scaling.counter <= scaling.collect_stats_steps for scaling in scalings):
+        unbounded: list[Any] = [] if self.activation.bounded else list(quantized.activations)
+        scalings = [module.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl for module in unbounded]
+        if quantized.unseen or any(scaling.counter <= scaling.collect_stats_steps for scaling in scalings):
             raise StudentError(
                 "a quantized network without activation ranges has no twin; show it batches of observations in "
                 "training mode first"
             )
-        self.input_ranges = nn.ParameterList(scaling.value for scaling in scalings)
-        """Of what each layer reads, (): log2 of the scale times the magnitude of the integer farthest from 0. Bounded
-        activations have none to learn."""
+        self.input_ranges = quantized.input_ranges
+        self.activation_ranges = nn.ParameterList(scaling.value for scaling in scalings)
+        """Of what each layer but the first reads, (): log2 of the scale times the magnitude of the integer farthest from
+        0. Bounded activations have none to learn."""
         linears: list[Any] = list(quantized.linears)
         self.weight_ranges = nn.ParameterList(
             linear.weight_quant.tensor_quant.scaling_impl.value for linear in linears
@@ -64,8 +65,8 @@ class FakeQuantMlp(nn.Module):
         between = (-unit, unit - 1) if self.activation.bounded else (0, unsigned)
         self.input_limits = [(-signed, signed - 1), *[between] * len(quantized.activations)]
         self.weight_limit = 2 ** (bits.weight - 1) - 1
-        self.input_divisors = [_divisor(signed), *[_divisor(unsigned)] * len(quantized.activations)]
-        self.register_buffer("unit_scale", torch.tensor(1 / unit), persistent=False)
+        self.activation_divisor = _divisor(unsigned)
+        self.register_buffer("unit_scales", torch.tensor([1 / signed, 1 / unit]), persistent=False)
         self.weight_divisor = _divisor(self.weight_limit)
         self._integers: list[Tensor] = []
         self._settled: list[Tensor] = []
@@ -79,7 +80,9 @@ class FakeQuantMlp(nn.Module):
 
     def read(self, index: int, values: Tensor) -> Tensor:
         """What a layer multiplies of what the one before summed up, or of observations: (rows, columns), quantized."""
-        if index and self.activation.bounded:  # otherwise clipping at 0 is the ReLU of the layer before
+        if index == 0:
+            values = values * (-self.input_ranges).exp2()
+        elif self.activation.bounded:  # otherwise clipping at 0 is the ReLU of the layer before
             values = self.activation.apply(values)
         return quantize(values, self.input_scale(index), *self.input_limits[index])
 
@@ -143,11 +146,11 @@ class FakeQuantMlp(nn.Module):
         return list(self.linears)  # type: ignore[arg-type]
 
     def input_scale(self, index: int) -> Tensor:
-        """Of what a layer reads, ()."""
-        if index and self.activation.bounded:
-            return self.unit_scale
-        ranges: Tensor = self.input_ranges[index]
-        return (ranges.exp2() / self.input_divisors[index]).clamp_min(SMALLEST_RANGE)
+        """Of what a layer reads, (); the first one reads inputs in units of their ranges."""
+        if index == 0 or self.activation.bounded:
+            return self.unit_scales[min(index, 1)]
+        ranges: Tensor = self.activation_ranges[index - 1]
+        return (ranges.exp2() / self.activation_divisor).clamp_min(SMALLEST_RANGE)
 
     def weight_scale(self, index: int) -> Tensor:
         """Of the rows of a layer, (rows, 1)."""

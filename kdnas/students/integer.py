@@ -2,7 +2,8 @@
 
 All rounding is written down here, once:
 
-- An input x becomes the integer nearest to x / s, half to even, in float32, as brevitas makes it; NaN the lowest one.
+- An input x becomes the integer nearest to x f, half to even, in float32, as brevitas makes it; NaN the lowest one. The
+  factor f, steps that 1 is worth, is the input's own.
 - A row's accumulator is exact: int32, bias plus products of integers.
 - A hidden activation is (max(accumulator, 0) m + 2^(k-1)) >> k in 64 bits, at most the largest of its bits. The ratio
   of scales s_weights s_inputs / s_outputs is m / 2^k: m is a row's own, 32 bits, and k the layer's, so that a device
@@ -96,7 +97,8 @@ class IntegerLayer:
 class IntegerMlp:
     """Layers of integers behind a quantizer of float32 inputs."""
 
-    input_scale: np.float32
+    input_factors: Floats
+    """(O,), steps that an input of 1 is worth."""
     input_limits: tuple[int, int]
     """Lowest and highest integer of an input."""
     weight_bits: int
@@ -105,8 +107,8 @@ class IntegerMlp:
     def quantize(self, inputs: Floats) -> NDArray[np.int32]:
         """Integers (B, O) of inputs (B, O)."""
         low, high = (np.float32(limit) for limit in self.input_limits)
-        with np.errstate(over="ignore", invalid="ignore"):  # an infinite quotient is clipped
-            ratio = inputs.astype(np.float32) / self.input_scale
+        with np.errstate(over="ignore", invalid="ignore"):  # an infinite product is clipped
+            ratio = inputs.astype(np.float32) * self.input_factors
         ratio = np.where(ratio > low, ratio, low)  # NaN too
         return np.rint(np.where(ratio < high, ratio, high)).astype(np.int32)
 
@@ -150,7 +152,7 @@ def to_integers(student: Student) -> IntegerMlp:
     with torch.no_grad():
         twin = FakeQuantMlp(network)
         return IntegerMlp(
-            input_scale=np.float32(twin.input_scale(0).item()),
+            input_factors=((-twin.input_ranges).exp2() / twin.input_scale(0)).numpy(),
             input_limits=twin.input_limits[0],
             weight_bits=network.bits.weight,
             layers=tuple(_layer(twin, index, str(student.spec)) for index in range(len(twin.linears))),

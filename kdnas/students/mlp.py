@@ -38,26 +38,30 @@ class Mlp(nn.Module):
 class QuantMlp(nn.Module):
     """The same network on integers: inputs and weights signed, activations as `Activation` says, biases 32-bit.
 
-    There is a scale for each row of a weight matrix, which starts where the squared error of the row is least, and one
-    for the inputs and for each hidden layer, which start from the first batches of data that pass through in training
-    mode. All are learned (Esser et al. 2020, arXiv 1902.08153), as logarithms, but those of bounded activations, which
-    are known.
+    There is a scale for each input and for each row of a weight matrix, and one for each hidden layer. Those of rows
+    start where the squared error of the row is least, the others from the first batches of data that pass through in
+    training mode. All are learned (Esser et al. 2020, arXiv 1902.08153), as logarithms, but those of bounded
+    activations, which are known.
+
+    A scale of its own lets a feature be as large in integers as it matters, which weights of few bits cannot say: they
+    are worth .015 of the return to 24x24 students of simple_spread at 4 bits.
     """
 
     def __init__(self, floating: Mlp, spec: StudentSpec) -> None:
         import brevitas.nn as qnn
-        from brevitas.quant import Int8ActPerTensorFloat, Int8WeightPerChannelFloat, Int32Bias
+        from brevitas.quant import Int8WeightPerChannelFloat, Int32Bias
 
         super().__init__()
         self.bits = bits = spec.bits
         self.activation = floating.activation
-        self.quantize_input = qnn.QuantIdentity(
-            act_quant=Int8ActPerTensorFloat,
-            bit_width=bits.input,
-            restrict_scaling_type="log_fp",
-            return_quant_tensor=True,
-            collect_stats_steps=STATISTICS_BATCHES,
-        )
+        first = floating.linears[0]
+        assert isinstance(first, nn.Linear)
+        self.input_ranges = nn.Parameter(torch.zeros(first.in_features))
+        """Of each feature, (O,): log2 of the magnitude of the integer farthest from 0."""
+        self.unseen = STATISTICS_BATCHES
+        """Batches that the ranges of inputs are still to be taken from."""
+        self._largest = torch.zeros(first.in_features)
+        self.quantize_input = _make_unit_range(bits.input)
         linears: list[nn.Module] = []
         for index, linear in enumerate(floating.linears):
             assert isinstance(linear, nn.Linear)
@@ -76,15 +80,16 @@ class QuantMlp(nn.Module):
             quantized.bias.data.copy_(linear.bias.data)
             with torch.no_grad():
                 quantized.quant_weight()  # a first use turns the learned ranges from statistics into parameters
-                ranges = quantized.weight_quant.tensor_quant.scaling_impl.value
-                ranges.copy_(best_ranges(linear.weight, 2 ** (bits.weight - 1) - 1).log2())
+                _fit_ranges(quantized, bits.weight)
             linears.append(quantized)
         self.linears = nn.ModuleList(linears)
         make = _make_softsign if self.activation.bounded else _make_relu
         self.activations = nn.ModuleList(make(bits.activation) for _ in linears[:-1])
 
     def forward(self, observations: Tensor) -> Tensor:
-        hidden: Any = self.quantize_input(observations)
+        if self.training and self.unseen:
+            self._calibrate(observations.detach())
+        hidden = self.read(observations)
         for linear, activation in zip(self.linears[:-1], self.activations, strict=True):
             hidden = activation(linear(hidden))
         last: Any = self.linears[-1](hidden)
@@ -92,6 +97,30 @@ class QuantMlp(nn.Module):
         if self.training or torch.onnx.is_in_onnx_export():
             return logits
         return snap(logits, last.scale)
+
+    def read(self, observations: Tensor) -> Any:
+        """Observations (rows, O) in units of their ranges, and integers of these."""
+        factors = (-self.input_ranges).exp2()
+        if torch.onnx.is_in_onnx_export():
+            factors = torch.tensor(factors.tolist())  # the graph holds these numbers, and not how they are computed
+        return self.quantize_input(observations * factors)
+
+    @torch.no_grad()
+    def _calibrate(self, observations: Tensor) -> None:
+        """Widen the ranges of inputs to those of some more observations (rows, O); the function stays the same."""
+        self.unseen -= 1
+        self._largest = torch.maximum(self._largest.to(observations.device), observations.abs().amax(0))
+        most = self._largest.max()
+        # A feature that is always 0 so far says nothing of its range.
+        ranges = torch.where(self._largest > 0, self._largest, most if most > 0 else 1.0).log2()
+        first: Any = self.linears[0]
+        first.weight.mul_((ranges - self.input_ranges).exp2())
+        self.input_ranges.copy_(ranges)
+        _fit_ranges(first, self.bits.weight)
+
+    def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
+        super()._load_from_state_dict(*arguments, **options)  # type: ignore[no-untyped-call]
+        self.unseen = 0
 
 
 class QuantSoftsign(nn.Module):
@@ -121,19 +150,29 @@ def _make_relu(bits: int) -> nn.Module:
 
 
 def _make_softsign(bits: int) -> QuantSoftsign:
-    """Softsign, and the integers -2^(bits - 1) to 2^(bits - 1) - 1 after it, which stand for -1 to nearly 1."""
+    return QuantSoftsign(_make_unit_range(bits))
+
+
+def _make_unit_range(bits: int) -> nn.Module:
+    """The integers -2^(bits - 1) to 2^(bits - 1) - 1, which stand for -1 to nearly 1."""
     import brevitas.nn as qnn
     from brevitas.quant import Int8ActPerTensorFloat
 
-    return QuantSoftsign(
-        qnn.QuantIdentity(
-            act_quant=Int8ActPerTensorFloat,
-            bit_width=bits,
-            scaling_impl_type="const",
-            scaling_init=1.0,
-            return_quant_tensor=True,
-        )
+    quantizer: nn.Module = qnn.QuantIdentity(
+        act_quant=Int8ActPerTensorFloat,
+        bit_width=bits,
+        scaling_impl_type="const",
+        scaling_init=1.0,
+        return_quant_tensor=True,
     )
+    return quantizer
+
+
+@torch.no_grad()
+def _fit_ranges(linear: Any, bits: int) -> None:
+    """Let the rows of a quantized layer begin where their squared error is least."""
+    ranges = linear.weight_quant.tensor_quant.scaling_impl.value
+    ranges.copy_(best_ranges(linear.weight, 2 ** (bits - 1) - 1).log2())
 
 
 def best_ranges(weight: Tensor, limit: int) -> Tensor:
@@ -188,8 +227,8 @@ class MlpFamily:
                 weight_bits=spec.bits.weight,
                 input_bits=spec.bits.input if index == 0 else spec.bits.activation,
                 output_bits=spec.bits.activation if index < last else FLOAT_BITS,
-                # Of its rows, or their ratio to that of the activations it writes; of the inputs, in the first.
-                scales=(rows + (index == 0)) if spec.bits.quantized else 0,
+                # Of its rows, or their ratio to that of the activations it writes; of each input, in the first.
+                scales=(rows + columns * (index == 0)) if spec.bits.quantized else 0,
             )
             for index, (columns, rows) in enumerate(pairwise(sizes))
         ]

@@ -69,7 +69,7 @@ def test_onnxruntime_computes_on_integers(
     OnnxExporter().export(team, tmp_path, recorded={"solo": observe(100, 18)})
     open_session((tmp_path / "team.onnx").read_bytes(), optimised=str(tmp_path / "optimised.onnx"))
     operators = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
-    clipped = ["QuantizeLinear", "Clip", "QGemm", "Clip", "QGemm", "Clip", "QGemm", "ArgMax"]
+    clipped = ["Mul", "QuantizeLinear", "Clip", "QGemm", "Clip", "QGemm", "Clip", "QGemm", "ArgMax"]
     assert operators == [name for name in clipped if bits == "w4a4i4" or name != "Clip"]
 
 

@@ -32,13 +32,13 @@ def _operators(model: onnx.ModelProto, folder: Path) -> list[str]:
     ("kind", "bits", "normalised", "operators"),
     [
         ("mlp_softsign", "float", False, "FusedGemm FusedGemm Gemm"),
-        ("mlp_softsign", "w8a8i8", False, "QuantizeLinear" + 2 * " QGemm Softsign QuantizeLinear" + " QGemm"),
+        ("mlp_softsign", "w8a8i8", False, "Mul QuantizeLinear" + 2 * " QGemm Softsign QuantizeLinear" + " QGemm"),
         ("mlp", "float", False, "FusedGemm FusedGemm Gemm"),
         ("mlp", "float", True, "Sub Mul FusedGemm FusedGemm Gemm"),
-        ("mlp", "w8a8i8", False, "QuantizeLinear QGemm QGemm QGemm"),
-        ("mlp", "w2a8i8", False, "QuantizeLinear QGemm QGemm QGemm"),
-        ("mlp", "w4a4i8", True, "Sub Mul QuantizeLinear QGemm Clip QGemm Clip QGemm"),
-        ("mlp", "w4a8i4", False, "QuantizeLinear Clip QGemm QGemm QGemm"),
+        ("mlp", "w8a8i8", False, "Mul QuantizeLinear QGemm QGemm QGemm"),
+        ("mlp", "w2a8i8", False, "Mul QuantizeLinear QGemm QGemm QGemm"),
+        ("mlp", "w4a4i8", True, "Sub Mul Mul QuantizeLinear QGemm Clip QGemm Clip QGemm"),
+        ("mlp", "w4a8i4", False, "Mul QuantizeLinear Clip QGemm QGemm QGemm"),
     ],
 )
 @pytest.mark.parametrize("constant", [(), (0, 3), (4, 5)])

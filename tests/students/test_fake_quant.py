@@ -54,7 +54,7 @@ def test_inputs_halfway_between_two_integers(make_student: MakeStudent, bits: st
     student = make_student(bits, SCOUT)
     twin = twin_of(student).eval()
     assert isinstance(student.network, QuantMlp)
-    scale = student.network.quantize_input(torch.zeros(1, 6)).scale
+    scale = student.network.input_ranges.detach().exp2() / 128
     seen = (torch.randint(-200, 200, (20_000, 6), generator=seeded(0)) + 0.5) * scale
     with torch.no_grad():
         assert torch.equal(twin(seen), student(seen))
@@ -73,9 +73,9 @@ def test_training_the_twin_trains_the_network(make_student: MakeStudent) -> None
 def test_bounded_activations_have_a_scale_that_is_known(make_student: MakeStudent) -> None:
     student = make_student("w4a6i8", SCOUT, hidden=(16, 12), kind="mlp_softsign")
     twin = FAMILY.training_twin(student.network)
-    # Of the inputs alone; -32 stands for -1.
-    assert len(twin.input_ranges) == 1
-    assert [float(twin.input_scale(index)) for index in (1, 2)] == [1 / 32, 1 / 32]
+    # -128 and -32 stand for -1.
+    assert len(twin.activation_ranges) == 0
+    assert [float(twin.input_scale(index)) for index in (0, 1, 2)] == [1 / 128, 1 / 32, 1 / 32]
     assert twin.input_limits == [(-128, 127), (-32, 31), (-32, 31)]
 
 

@@ -45,7 +45,7 @@ def by_hand() -> IntegerMlp:
         biases=np.array([0, 1], np.int32),
         scales=np.array([0.25, 0.25], np.float32),
     )
-    return IntegerMlp(input_scale=np.float32(0.5), input_limits=(-8, 7), weight_bits=4, layers=(hidden, last))
+    return IntegerMlp(input_factors=np.array([2.0, 2.0], np.float32), input_limits=(-8, 7), weight_bits=4, layers=(hidden, last))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_it_is_brevitas_but_for_one_step_in_ten_thousand(family: str, bits: str)
     integers, network = to_integers(student), student.network
     seen = torch.randn(20_000, 18, generator=torch.Generator().manual_seed(1)) * 1.5
     with torch.no_grad():
-        tensors = [network.quantize_input(seen)]
+        tensors = [network.read(seen)]
         for linear, relu in zip(network.linears[:-1], network.activations, strict=True):
             tensors.append(relu(linear(tensors[-1])))
         logits = student(seen).numpy()

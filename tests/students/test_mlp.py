@@ -65,9 +65,9 @@ def test_layers_of_a_float_student() -> None:
 
 
 def test_layers_of_a_quantized_student() -> None:
-    # Scales: one a row, of 24, 16 and 5; of what the first layer reads; of what the first and the second write.
+    # Scales: one a row, of 24, 16 and 5, and one an input.
     assert FAMILY.layers(spec("w4a6i8", 24, 16), SPREAD) == [
-        LayerShape(rows=24, columns=18, weight_bits=4, input_bits=8, output_bits=6, scales=25),
+        LayerShape(rows=24, columns=18, weight_bits=4, input_bits=8, output_bits=6, scales=24 + 18),
         LayerShape(rows=16, columns=24, weight_bits=4, input_bits=6, output_bits=6, scales=16),
         LayerShape(rows=5, columns=16, weight_bits=4, input_bits=6, output_bits=32, scales=5),
     ]
@@ -106,7 +106,7 @@ def test_quantized_numbers_are_few(make_student: MakeStudent) -> None:
     for linear in network.linears:
         levels = (linear.quant_weight().value / linear.quant_weight().scale).round().unique()
         assert levels.abs().max() <= 3
-    inputs = network.quantize_input(seen)
+    inputs = network.read(seen)
     assert (inputs.value / inputs.scale).round().unique().tolist() == list(range(-8, 8))
     hidden = network.activations[0](network.linears[0](inputs))
     assert (hidden.value / hidden.scale).round().unique().tolist() == [0, 1, 2, 3]
@@ -127,7 +127,7 @@ def test_logits_are_whole_multiples_of_their_scales(make_student: MakeStudent) -
     logits = student(seen)
     network = student.network
     assert isinstance(network, QuantMlp)
-    scale = network.linears[-1](network.activations[0](network.linears[0](network.quantize_input(seen)))).scale.view(-1)
+    scale = network.linears[-1](network.activations[0](network.linears[0](network.read(seen)))).scale.view(-1)
     for action in range(5):  # as many different numbers as different integers
         integers = (logits[:, action] / scale[action]).round()
         assert len(logits[:, action].unique()) == len(integers.unique())

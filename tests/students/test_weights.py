@@ -49,7 +49,7 @@ def test_files_of_others_are_refused(tmp_path: Path) -> None:
 
 def test_formats_do_not_pass_for_each_other(make_student: MakeStudent) -> None:
     for have, want, said in (
-        ("float", "w8a8i8", "scaling_impl"),  # its scales are missing
+        ("float", "w8a8i8", "input_ranges"),  # its scales are missing
         ("w8a8i8", "float", "is not|no such|Unexpected"),
     ):
         student = make_student(have)

@@ -65,7 +65,7 @@ def test_every_constraint_of_a_refused_candidate_can_be_asked_for(make_home: Mak
 
 def test_a_group_alone(make_home: MakeHome) -> None:
     gate = make_home().gate("flops<1k", "pair.memory<1kB", "team.flops<1")
-    # 16 float units take 1,692 bytes, of 4 bits 392 (184 of weights, 84 of biases, 88 of scales, 36 of vectors).
+    # 16 float units take 1,692 bytes, of 4 bits 460 (184 of weights, 84 of biases, 156 of scales, 36 of vectors).
     assert gate.alone("pair", mlp("float", 16)) == pytest.approx({"flops<1000": -0.264, "pair.memory<1000B": 0.692})
     assert gate.alone("solo", mlp("float", 16)) == pytest.approx({"flops<1000": -0.264})
     assert [gate.allows(group, mlp("float", 16)) for group in ("pair", "solo")] == [False, True]

@@ -58,8 +58,9 @@ def _round(student: Student, network: FakeQuantMlp, lessons: Lessons) -> int:
     actions = student.spaces.actions
     seen = student.read(lessons.views)
     with torch.no_grad():
-        weights = [network.weight(index).clone() for index in range(len(network.linears))]
-        scales = [network.weight_scale(index).expand_as(weight) for index, weight in enumerate(weights)]
+        rows = [network.weight_scale(index) for index in range(len(network.linears))]
+        weights = [network.weight(index, scale).clone() for index, scale in enumerate(rows)]
+        scales = [scale.expand_as(weight) for scale, weight in zip(rows, weights, strict=True)]
 
     def distance(outputs: Tensor) -> Tensor:
         return divergence(actions, outputs, lessons.parameters, lessons.masks, 1.0).mean()
@@ -131,7 +132,7 @@ def _sums(
         read = network.read(index, sums[-1] if sums else seen)
         if inputs is not None:
             inputs.append(read.detach())
-        sums.append(functional.linear(read, weight, network.bias(index)))
+        sums.append(functional.linear(read, weight, network.bias(index, network.weight_scale(index))))
     return sums
 
 

@@ -110,7 +110,7 @@ def _improve(
             loss = ((leash * far.reshape(gain.shape) - gain) * weight).sum() / weight.sum().clamp_min(1)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
             optimizer.step()
 
 

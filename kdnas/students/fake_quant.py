@@ -75,8 +75,9 @@ class FakeQuantMlp(nn.Module):
     def forward(self, observations: Tensor) -> Tensor:
         values = observations
         for index in range(len(self.linears)):
-            values = functional.linear(self.read(index, values), self.weight(index), self.bias(index))
-        return values if self.training else snap(values, self._sum_scales(len(self.linears) - 1))
+            scale = self.weight_scale(index)
+            values = functional.linear(self.read(index, values), self.weight(index, scale), self.bias(index, scale))
+        return values if self.training else snap(values, self._sum_scales(len(self.linears) - 1, scale))
 
     def read(self, index: int, values: Tensor) -> Tensor:
         """What a layer multiplies of what the one before summed up, or of observations: (rows, columns), quantized."""
@@ -86,21 +87,21 @@ class FakeQuantMlp(nn.Module):
             values = self.activation.apply(values)
         return quantize(values, self.input_scale(index), *self.input_limits[index])
 
-    def weight(self, index: int) -> Tensor:
-        """Of a layer, (rows, columns): multiples of its rows' scales, but for weights that are still free."""
-        linear, scale = self._weighted()[index], self.weight_scale(index)
+    def weight(self, index: int, scale: Tensor) -> Tensor:
+        """Of a layer, (rows, columns): multiples of its rows' scales (rows, 1), but for weights that are still free."""
+        linear = self._weighted()[index]
         if self._settled:
             return torch.where(self._settled[index], self._integers[index] * scale, linear.weight)
         return quantize(linear.weight, scale, -self.weight_limit, self.weight_limit)
 
-    def bias(self, index: int) -> Tensor:
-        """Of a layer, (rows,): multiples of the scales of its sums."""
+    def bias(self, index: int, scale: Tensor) -> Tensor:
+        """Of a layer, (rows,): multiples of the scales of its sums; `scale` is that of its rows' weights, (rows, 1)."""
         linear = self._weighted()[index]
-        rounded: Tensor = _RoundBias.apply(linear.bias, self._sum_scales(index))  # type: ignore[no-untyped-call]
+        rounded: Tensor = _RoundBias.apply(linear.bias, self._sum_scales(index, scale))  # type: ignore[no-untyped-call]
         return rounded
 
-    def _sum_scales(self, index: int) -> Tensor:
-        return (self.weight_scale(index) * self.input_scale(index)).detach().view(-1)
+    def _sum_scales(self, index: int, scale: Tensor) -> Tensor:
+        return (scale * self.input_scale(index)).detach().view(-1)
 
     @torch.no_grad()
     def settle(self, progress: float) -> None:

@@ -48,7 +48,9 @@ def test_a_child_inherits(make_room: MakeRoom, demonstrations: Lessons) -> None:
     assert pruned.spec == spec("float", 8)
     quantized = made(spec("w8a8i8", 8), pruned, room, demonstrations, seed=3)
     assert isinstance(quantized.network, QuantMlp)
-    assert torch.equal(quantized.network.linears[0].weight, pruned.network.linears[0].weight)
+    assert torch.equal(quantized.network.linears[1].weight, pruned.network.linears[1].weight)
+    ranges = quantized.network.input_ranges.exp2()  # the inputs are smaller by these, and their weights larger
+    assert torch.allclose(quantized.network.linears[0].weight, pruned.network.linears[0].weight * ranges)
     assert abs(distance(quantized, demonstrations) - distance(pruned, demonstrations)) < 0.05
 
 

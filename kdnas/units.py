@@ -11,15 +11,16 @@ from typing import Literal
 
 from kdnas.errors import BudgetError, name_nearest
 
-Dimension = Literal["time", "memory", "count", "ratio"]
+Dimension = Literal["time", "memory", "count", "ratio", "frequency"]
 
 FACTORS: dict[Dimension, dict[str, float]] = {
     "time": {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9},
     "memory": {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 1024.0, "MiB": 1024.0**2, "GiB": 1024.0**3},
     "count": {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9},
     "ratio": {},
+    "frequency": {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9},
 }
-"""Dimension -> unit -> size of one unit in base units (seconds, bytes, 1)."""
+"""Dimension -> unit -> size of one unit in base units (seconds, bytes, 1, hertz)."""
 
 _QUANTITY = re.compile(r"^\s*(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(?P<unit>\S*)\s*$")
 
@@ -48,8 +49,8 @@ def parse_quantity(text: str, dimension: Dimension) -> Quantity:
     if unit == "%":
         return Quantity(value=number / 100, relative=True)
     if not unit:
-        if dimension == "time":
-            raise BudgetError(f"{text.strip()!r} needs a unit of time; write for example {_example(dimension)}")
+        if dimension in ("time", "frequency"):
+            raise BudgetError(f"{text.strip()!r} needs a unit of {dimension}; write for example {_example(dimension)}")
         return Quantity(value=number)
     factors = FACTORS[dimension]
     if unit not in factors:
@@ -64,7 +65,7 @@ def format_quantity(value: float, dimension: Dimension) -> str:
     if dimension == "ratio":
         return f"{100 * value:.3g} %"
     scales = _SCALES[dimension]
-    base_unit = {"time": " s", "memory": " B", "count": ""}[dimension]
+    base_unit = {"time": " s", "memory": " B", "count": "", "frequency": " Hz"}[dimension]
     if value == 0 or not math.isfinite(value):
         return f"{value:g}{base_unit}"
     for size, smallest, unit in scales:
@@ -81,9 +82,10 @@ _SCALES: dict[Dimension, list[tuple[float, float, str]]] = {
     "memory": [(1024.0**3, 1, " GiB"), (1024.0**2, 1, " MiB"), (1024.0, 1, " KiB"), (1.0, 1, " B")],
     # Counts become thousands only at ten of them, so that 1,128 MACs stay readable to the last one.
     "count": [(1e9, 1, " G"), (1e6, 1, " M"), (1e3, 10, " k"), (1.0, 1, "")],
+    "frequency": [(1e9, 1, " GHz"), (1e6, 1, " MHz"), (1e3, 1, " kHz"), (1.0, 1, " Hz")],
 }
 """Dimension -> (size of one unit in base units, smallest number written in it, unit), from large to small."""
 
 
 def _example(dimension: Dimension) -> str:
-    return {"time": "2ms", "memory": "4KiB", "count": "2k", "ratio": "95%"}[dimension]
+    return {"time": "2ms", "memory": "4KiB", "count": "2k", "ratio": "95%", "frequency": "168MHz"}[dimension]

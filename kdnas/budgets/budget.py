@@ -8,7 +8,7 @@ A percentage is relative to the teacher's actor of the same agent (for `team.`: 
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from kdnas.budgets.cost import Cost, TeamCost
@@ -105,6 +105,19 @@ class Budget:
         """Some constraint needs a measurement on the target."""
         return any(item.metric.measured for item in self.constraints)
 
+    def check_metrics(self, measured: Collection[str], target: str) -> None:
+        """Refuse constraints on what a target does not measure.
+
+        Raises:
+            BudgetError: naming the metric and the target.
+        """
+        for item in self.constraints:
+            if item.metric.measured and item.metric.name not in measured:
+                raise BudgetError(
+                    f"budget {item.text!r}: the target {target!r} does not measure {item.metric.name}; take one that "
+                    "does with --target ('kdnas target list'), or leave this limit out"
+                )
+
     def check_scopes(self, groups: Iterable[str]) -> None:
         """Refuse constraints on groups that the environment does not have.
 
@@ -167,5 +180,6 @@ def parse_constraint(text: str) -> Constraint:
 
 
 _EXAMPLES: Mapping[str, str] = {
-    "latency": "2ms", "macs": "1k", "flops": "2k", "bops": "1M", "params": "1k", "memory": "4KiB"
+    "latency": "2ms", "macs": "1k", "flops": "2k", "bops": "1M", "params": "1k", "memory": "4KiB", "flash": "8KiB",
+    "ram": "1KiB",
 }  # fmt: skip

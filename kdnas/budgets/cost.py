@@ -19,6 +19,9 @@ class Cost:
     memory_bytes: int
     latency_p50_s: float
     latency_p95_s: float
+    flash_bytes: int = 0
+    """Code and constants on the target, and below its state, buffers and stack; 0 where the target does not say."""
+    ram_bytes: int = 0
 
     @property
     def flops(self) -> int:
@@ -32,6 +35,8 @@ class Cost:
             memory_bytes=self.memory_bytes + other.memory_bytes,
             latency_p50_s=self.latency_p50_s + other.latency_p50_s,
             latency_p95_s=self.latency_p95_s + other.latency_p95_s,
+            flash_bytes=self.flash_bytes + other.flash_bytes,
+            ram_bytes=self.ram_bytes + other.ram_bytes,
         )
 
     def times(self, count: int) -> "Cost":
@@ -43,6 +48,8 @@ class Cost:
             memory_bytes=self.memory_bytes * count,
             latency_p50_s=self.latency_p50_s * count,
             latency_p95_s=self.latency_p95_s * count,
+            flash_bytes=self.flash_bytes * count,
+            ram_bytes=self.ram_bytes * count,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -53,6 +60,8 @@ class Cost:
             "params": self.params,
             "memory_bytes": self.memory_bytes,
             "latency_s": {"p50": self.latency_p50_s, "p95": self.latency_p95_s},
+            "flash_bytes": self.flash_bytes,
+            "ram_bytes": self.ram_bytes,
         }
 
     @classmethod
@@ -64,6 +73,8 @@ class Cost:
             memory_bytes=int(data["memory_bytes"]),
             latency_p50_s=float(data["latency_s"]["p50"]),
             latency_p95_s=float(data["latency_s"]["p95"]),
+            flash_bytes=int(data["flash_bytes"]),
+            ram_bytes=int(data["ram_bytes"]),
         )
 
 
@@ -96,4 +107,6 @@ class TeamCost:
             memory_bytes=max(cost.memory_bytes for cost in costs),
             latency_p50_s=max(cost.latency_p50_s for cost in costs),
             latency_p95_s=max(cost.latency_p95_s for cost in costs),
+            flash_bytes=max(cost.flash_bytes for cost in costs),
+            ram_bytes=max(cost.ram_bytes for cost in costs),
         )

@@ -30,6 +30,9 @@ METRICS: dict[str, Metric] = {
         Metric(name="bops", dimension="count", read=lambda cost: cost.bops),
         Metric(name="params", dimension="count", read=lambda cost: cost.params),
         Metric(name="memory", dimension="memory", read=lambda cost: cost.memory_bytes),
+        Metric(name="flash", dimension="memory", read=lambda cost: cost.flash_bytes, measured=True),
+        Metric(name="ram", dimension="memory", read=lambda cost: cost.ram_bytes, measured=True),
     )
 }
-"""`latency` compares the 95th percentile; `memory` is in bytes."""
+"""`latency` compares the 95th percentile. `memory` is a formula, the same for every target; `flash` and `ram` are what
+the student takes of a device, where the target says it."""

@@ -2,7 +2,7 @@
 
 import typer
 
-from kdnas.cli import dashboard, evaluate, export, front, plugins, profile, search, teacher
+from kdnas.cli import dashboard, evaluate, export, front, plugins, profile, search, target, teacher
 
 app = typer.Typer(
     name="kdnas",
@@ -23,6 +23,7 @@ app.command()(export.export)
 app.command()(dashboard.dashboard)
 app.command()(plugins.plugins)
 app.add_typer(teacher.app, name="teacher")
+app.add_typer(target.app, name="target")
 
 
 def main() -> None:

@@ -17,8 +17,19 @@ BudgetOption = Annotated[
         "-b",
         metavar="LIMIT",
         help="A hard limit, [SCOPE.]METRIC<NUMBER[UNIT]; repeat it or separate by commas. Metrics: latency macs flops "
-        "bops params memory. Scopes: none (each agent), team (sum), a group. A % is of the teacher's. "
+        "bops params memory, and on microcontrollers flash ram. Scopes: none (each agent), team (sum), a group. A % is "
+        "of the teacher's. "
         'For example "latency<2ms", "team.memory<=12KiB", "flops<5%".',
+    ),
+]
+
+TargetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        metavar="TARGET",
+        help="Where the students will run: onnx, c, cortex-m0plus, cortex-m4, cortex-m7 (@CLOCK), ...; "
+        "'kdnas target list' says what is usable here. For example cortex-m4@168MHz. [default: the study's]",
     ),
 ]
 
@@ -27,6 +38,11 @@ BudgetOption = Annotated[
 def search(
     study: StudyArgument = "spread",
     budget: BudgetOption = None,
+    target: TargetOption = None,
+    device_profile: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="device.json of an earlier run on this device, which is not measured again."),
+    ] = None,
     trials: Annotated[
         int | None,
         typer.Option(min=1, help="Candidates in total; a run goes on to this number. [default: the study's]"),
@@ -56,6 +72,8 @@ def search(
             front = run_search(
                 study,
                 budget=budget,
+                target=target,
+                device_profile=device_profile,
                 trials=trials,
                 workers=workers,
                 seed=seed,

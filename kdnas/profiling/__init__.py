@@ -2,10 +2,10 @@
 
 from kdnas.profiling.flops import count_macs
 from kdnas.profiling.memory import bops, memory_bytes, parameters
-from kdnas.profiling.onnx_target import OnnxTarget
 from kdnas.profiling.pricer import Pricer
-from kdnas.profiling.target import Latency, Target
+from kdnas.profiling.target import Measurement, Target
+from kdnas.profiling.targets.onnx import OnnxTarget
 
 __all__ = [
-    "Latency", "OnnxTarget", "Pricer", "Target", "bops", "count_macs", "memory_bytes", "parameters",
+    "Measurement", "OnnxTarget", "Pricer", "Target", "bops", "count_macs", "memory_bytes", "parameters",
 ]  # fmt: skip

@@ -13,12 +13,10 @@ from kdnas.errors import KdnasError, TeacherError
 from kdnas.profiling.activations import largest_activation_pair
 from kdnas.profiling.flops import count_macs
 from kdnas.profiling.memory import bops, memory_bytes, parameters
-from kdnas.profiling.target import Latency, Target
-from kdnas.spaces.spec import FLOAT_BITS, Bits, StudentSpec
+from kdnas.profiling.target import Measurement, Target
+from kdnas.spaces.spec import FLOAT_BITS, StudentSpec
 from kdnas.students.family import Family, load_family
 from kdnas.teachers.teacher import Teacher
-
-_UNMEASURED = Latency(p50_s=0.0, p95_s=0.0)
 
 
 class Pricer:
@@ -41,7 +39,7 @@ class Pricer:
         target: Target,
         *,
         normalised: bool = False,
-        measured: Mapping[str, Latency] | None = None,
+        measured: Mapping[str, Measurement] | None = None,
         pause: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._spec, self._teacher, self._target = spec, teacher, target
@@ -61,15 +59,15 @@ class Pricer:
         inputs = spaces.inputs
         layers = self._family(student.family).layers(student, inputs)
         features = inputs.observation_size if self._normalised else 0
-        latency = self._latency(student, spaces) if measure else _UNMEASURED
-        return Cost(
+        counted = Cost(
             macs=self._count(student, inputs) + features,
             bops=bops(layers),
             params=parameters(layers),
             memory_bytes=memory_bytes(layers, features),
-            latency_p50_s=latency.p50_s,
-            latency_p95_s=latency.p95_s,
+            latency_p50_s=0.0,
+            latency_p95_s=0.0,
         )
+        return with_measurement(counted, self._measure_shape(student, spaces)) if measure else counted
 
     def team(self, candidate: Mapping[str, StudentSpec], *, measure: bool = True) -> TeamCost:
         """The price of a candidate."""
@@ -87,7 +85,7 @@ class Pricer:
             self._teacher_costs[measure] = TeamCost(agents=agents, seats=self._spec.seats)
         return self._teacher_costs[measure]
 
-    def measurements(self) -> dict[str, Latency]:
+    def measurements(self) -> dict[str, Measurement]:
         """Everything measured so far, or given as `measured`."""
         return dict(self._measured)
 
@@ -106,7 +104,7 @@ class Pricer:
             self._macs[key] = count_macs(network, (features, torch.zeros(1, hidden)) if hidden else (features,))
         return self._macs[key]
 
-    def _latency(self, student: StudentSpec, spaces: AgentSpec) -> Latency:
+    def _measure_shape(self, student: StudentSpec, spaces: AgentSpec) -> Measurement:
         entities, features = spaces.inputs.entities, str(spaces.observation_size)
         if spaces.constant:  # they are selected first, and which ones makes no difference
             features = f"{len(spaces.kept)}of{features}"
@@ -115,12 +113,12 @@ class Pricer:
             own, sets = len(entities.own), [(len(each.members), each.width) for each in entities.sets]
             sizes += f"({'+'.join([str(own), *(f'{count}x{width}' for count, width in sets)])})"
         extras = "+masked" * spaces.masked + "+normalised" * self._normalised
-        key = f"{self._target.name}/{student.family}/{sizes}{extras}/{number_format(student.bits)}"
+        key = f"{self._target.name}/{student.family}/{sizes}{extras}/{self._target.number_format(student.bits)}"
         return self._measure(
-            key, lambda: self._target.latency(student.family, student, spaces, normalised=self._normalised)
+            key, lambda: self._target.measure(student.family, student, spaces, normalised=self._normalised)
         )
 
-    def _measure(self, key: str, measure: Callable[[], Latency]) -> Latency:
+    def _measure(self, key: str, measure: Callable[[], Measurement]) -> Measurement:
         if key not in self._measured:
             with self._pause():
                 self._measured[key] = measure()
@@ -133,20 +131,21 @@ class Pricer:
             if not measure:
                 return cost
             key = f"{self._target.name}/teacher/{self._teacher.digest(group)}"
-            latency = self._measure(key, lambda: self._target.module_latency(actor, probe))
+            measured = self._measure(key, lambda: self._target.measure_module(actor, probe))
         except KdnasError as error:
             raise TeacherError(f"the teacher of group {group!r} cannot be priced: {error}") from error
-        return replace(cost, latency_p50_s=latency.p50_s, latency_p95_s=latency.p95_s)
+        return with_measurement(cost, measured)
 
 
-def number_format(bits: Bits) -> str:
-    """What of a student's bits an exported graph shows: floats, or bytes and which of them are clipped.
-
-    Widths below 8 bits are stored in bytes and run no faster, but each clip is a node (5 to 10 % of a small decision).
-    """
-    if not bits.quantized:
-        return "float"
-    return "int8" + "+clipped-inputs" * (bits.input < 8) + "+clipped-activations" * (bits.activation < 8)
+def with_measurement(cost: Cost, measured: Measurement) -> Cost:
+    """A cost with what was measured on a target."""
+    return replace(
+        cost,
+        latency_p50_s=measured.p50_s,
+        latency_p95_s=measured.p95_s,
+        flash_bytes=measured.flash_bytes,
+        ram_bytes=measured.ram_bytes,
+    )
 
 
 def _count_actor(actor: nn.Module, probe: tuple[Tensor, ...]) -> Cost:

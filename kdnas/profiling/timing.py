@@ -1,13 +1,13 @@
 """How a call is timed: warmed up, in chunks, by percentiles."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from kdnas.errors import ConfigError
-from kdnas.profiling.target import Latency
+from kdnas.profiling.target import Measurement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,14 +30,18 @@ class Timing:
                 f"chunks={self.chunks}, calls={self.calls}, warm_up={self.warm_up}, limit_s={self.limit_s}"
             )
 
-    def measure(self, call: Callable[[], object], clock_ns: Callable[[], int] = time.perf_counter_ns) -> Latency:
+    def measure(self, call: Callable[[], object], clock_ns: Callable[[], int] = time.perf_counter_ns) -> Measurement:
         """Time a call, with the overhead of one clock reading (some 0.05 us) in it."""
         warm = np.median(_times_ns(call, self.warm_up, clock_ns))
         affordable = int(self.limit_s * 1e9 / max(float(warm), 1.0)) // self.chunks
         size = min(self.calls // self.chunks, max(20, affordable))
-        chunks = [np.percentile(_times_ns(call, size, clock_ns), [50, 95]) for _ in range(self.chunks)]
-        p50, p95 = np.median(chunks, axis=0) * 1e-9
-        return Latency(p50_s=float(p50), p95_s=float(p95))
+        return summarise([_times_ns(call, size, clock_ns) for _ in range(self.chunks)])
+
+
+def summarise(chunks_ns: Sequence[Sequence[float]]) -> Measurement:
+    """Percentiles of chunks of times in nanoseconds: of each chunk, and of these the median."""
+    p50, p95, p99 = np.median([np.percentile(chunk, [50, 95, 99]) for chunk in chunks_ns], axis=0) * 1e-9
+    return Measurement(p50_s=float(p50), p95_s=float(p95), p99_s=float(p99))
 
 
 def _times_ns(call: Callable[[], object], count: int, clock_ns: Callable[[], int]) -> list[int]:

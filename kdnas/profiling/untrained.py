@@ -2,6 +2,7 @@
 
 import torch
 
+from kdnas.compress.quantize import quantize
 from kdnas.envs.spec import AgentSpec
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.family import Family
@@ -21,9 +22,8 @@ def make_untrained(family: Family, spec: StudentSpec, spaces: AgentSpec, *, norm
     network = family.build(spec.floating, spaces.inputs, generator)
     features = spaces.inputs.observation_size
     normalisation = Normalisation(shift=(0.0,) * features, scale=(1.0,) * features) if normalised else None
+    floating = Student(spec.floating, spaces, network, normalisation).eval()
     if not spec.bits.quantized:
-        return Student(spec, spaces, network, normalisation).eval()
-    student = Student(spec, spaces, family.quantize(network, spec), normalisation).train()
-    with torch.no_grad():
-        student.step(torch.randn(ROWS, spaces.observation_size, generator=generator), student.begin(ROWS))
-    return student.eval()
+        return floating
+    views = torch.randn(ROWS, spaces.observation_size, generator=generator)
+    return quantize(floating, spec, family, [views.unsqueeze(1) if floating.hidden_size else views]).eval()

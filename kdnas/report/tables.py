@@ -7,6 +7,7 @@ from kdnas.budgets.metric import METRICS
 from kdnas.spaces.spec import StudentSpec
 from kdnas.study.front import Member, ParetoFront
 from kdnas.study.preflight import Preflight
+from kdnas.study.targets import TargetStatus
 from kdnas.units import format_quantity
 
 
@@ -23,9 +24,12 @@ class Table:
 
 
 def front_table(front: ParetoFront | Sequence[Member]) -> Table:
-    """One row a member: retention with its interval, team costs and how many times fewer, latency, and the students."""
+    """One row a member: retention with its interval, team costs and how many times fewer, latency, flash and RAM of
+    the worst agent, and the students."""
+    sizes = [metric for metric in (METRICS["flash"], METRICS["ram"]) if any(metric.read(m.cost.team) for m in front)]
+    costs = ("FLOPs", "fewer", "memory", "fewer", "latency p95", *(metric.name for metric in sizes))
     return Table(
-        header=("trial", "retention", "95 % interval", "FLOPs", "fewer", "memory", "fewer", "latency p95", "students"),
+        header=("trial", "retention", "95 % interval", *costs, "students"),
         rows=tuple(
             (
                 str(member.trial),
@@ -36,6 +40,7 @@ def front_table(front: ParetoFront | Sequence[Member]) -> Table:
                 format_quantity(member.cost.team.memory_bytes, "memory"),
                 f"{member.memory_reduction:.1f}x",
                 format_quantity(member.cost.worst_agent.latency_p95_s, "time"),
+                *(metric.format(metric.read(member.cost.worst_agent)) for metric in sizes),
                 describe(member.candidate),
             )
             for member in front
@@ -53,12 +58,25 @@ def describe(candidate: Mapping[str, StudentSpec]) -> str:
     return ", ".join(f"{'+'.join(groups)} {text}" for text, groups in owners.items())
 
 
+def targets_table(targets: Sequence[TargetStatus]) -> Table:
+    """One row a target: what it measures, whether it can be used, and what its figures are."""
+    rows = [
+        (target.name, " ".join(target.metrics) or "-", "no" if target.lacking else "yes", target.lacking or target.note)
+        for target in targets
+    ]
+    return Table(header=("target", "measures", "usable", ""), rows=tuple(rows))
+
+
 def preflight_table(report: Preflight) -> Table:
     """Smallest, median and largest candidate and the teacher: worst agent's price, and each limit's verdict.
 
     A value that breaks a limit is shown as a multiple of it.
     """
-    metrics = list(METRICS.values())
+    metrics = [
+        metric
+        for metric in METRICS.values()
+        if not metric.measured or any(metric.read(team.cost.worst_agent) for team in report.teams)
+    ]
     rows = []
     for team in report.teams:
         worst = team.cost.worst_agent

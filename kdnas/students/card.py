@@ -162,6 +162,21 @@ class ArtifactCard(Strict):
     max_error: float
     note: str = ""
     """What could not be checked, in a sentence."""
+    hashes: dict[str, str]
+    """File -> its SHA-256."""
+
+
+class TargetCard(Strict):
+    """Where the students were measured."""
+
+    name: str
+    exporter: str
+    """The form in which they run there."""
+    fingerprint: dict[str, str]
+    reference_s: float
+    """Time of the target's reference kernel then: later times are compared by their ratio to it."""
+    note: str
+    """What the figures are."""
 
 
 class StudentCard(Strict):
@@ -178,4 +193,5 @@ class StudentCard(Strict):
     score: dict[str, Any]
     """`retention` and `return` with their intervals, and on which seeds they were played."""
     hashes: Hashes
+    target: TargetCard
     artifacts: tuple[ArtifactCard, ...] = ()

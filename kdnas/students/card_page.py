@@ -27,9 +27,16 @@ def render_card(card: StudentCard) -> str:
         _row("parameters", cost["params"], teacher["params"], "count"),
         _row("memory", cost["memory_bytes"], teacher["memory_bytes"], "memory"),
         _row("latency p95 (sum of agents)", cost["latency_s"]["p95"], teacher["latency_s"]["p95"], "time"),
+        *(
+            _row(f"{name} (sum of agents)", cost[f"{name}_bytes"], teacher[f"{name}_bytes"], "memory")
+            for name in ("flash", "ram")
+            if cost[f"{name}_bytes"]
+        ),
         "",
         "Memory is the packed weights at their bit-width, biases, scales and activations; a file that stores fewer "
-        "than 8 bits in bytes is larger. Latency was measured where the search ran.",
+        "than 8 bits in bytes is larger.",
+        "",
+        f"Measured on {card.target.name} ({', '.join(card.target.fingerprint.values())}). {card.target.note}",
         "",
         "| group | agents | student | observations | actions |",
         "|---|---|---|---|---|",

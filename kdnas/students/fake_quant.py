@@ -53,8 +53,8 @@ class FakeQuantMlp(nn.Module):
             )
         self.input_ranges = quantized.input_ranges
         self.activation_ranges = nn.ParameterList(scaling.value for scaling in scalings)
-        """Of what each layer but the first reads, (): log2 of the scale times the magnitude of the integer farthest from
-        0. Bounded activations have none to learn."""
+        """Of what each layer but the first reads, (): log2 of the scale times the magnitude of the integer farthest
+        from 0. Bounded activations have none to learn."""
         linears: list[Any] = list(quantized.linears)
         self.weight_ranges = nn.ParameterList(
             linear.weight_quant.tensor_quant.scaling_impl.value for linear in linears

@@ -119,7 +119,7 @@ class QuantMlp(nn.Module):
         _fit_ranges(first, self.bits.weight)
 
     def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
-        super()._load_from_state_dict(*arguments, **options)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(*arguments, **options)
         self.unseen = 0
 
 

@@ -15,8 +15,9 @@ from kdnas.distill.bank import StudentBank
 from kdnas.errors import RunError
 from kdnas.export.exporter import Artifact
 from kdnas.policies.arrays import Floats
+from kdnas.profiling.target import Target
 from kdnas.students.bundle import group_cards, save_weights, write_card
-from kdnas.students.card import ArtifactCard, Hashes, StudentCard
+from kdnas.students.card import ArtifactCard, Hashes, StudentCard, TargetCard
 from kdnas.students.card_page import render_card
 from kdnas.students.student import Team
 from kdnas.study.front import Member
@@ -47,10 +48,13 @@ def deliver(
     bank: StudentBank,
     member: Member,
     recorded: Mapping[str, Floats],
+    device: TargetCard,
     *,
     seeds: str = "final",
 ) -> Member:
     """Write `students/NNNN` of a member and return the member with its path; `seeds` names those of its score.
+
+    Besides ONNX it holds the form in which students run on the target.
 
     Raises:
         RunError: the folder cannot be written.
@@ -62,7 +66,8 @@ def deliver(
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        artifact = export_artifact(FORMAT, team, part, recorded)
+        forms = dict.fromkeys((FORMAT, device.exporter))
+        artifacts = tuple(export_artifact(form, team, part, recorded) for form in forms)
         card = StudentCard(
             kdnas_version=version("kdnas"),
             environment=setup.spec.name,
@@ -76,7 +81,8 @@ def deliver(
                 study=hashlib.sha256(repr(sorted(run.identity.items())).encode()).hexdigest()[:16],
                 weights=save_weights(part, team),
             ),
-            artifacts=(artifact,),
+            target=device,
+            artifacts=artifacts,
         )
         write_cards(part, card)
         shutil.rmtree(folder, ignore_errors=True)
@@ -95,7 +101,19 @@ def export_artifact(form: str, team: Team, folder: Path, recorded: Mapping[str, 
         StudentError: the exporter cannot hold the team, or what it wrote does not agree with it.
     """
     artifact: Artifact = plugins.load("kdnas.exporters", form)().export(team, folder, recorded=recorded)
-    return ArtifactCard(format=form, **asdict(artifact))
+    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in artifact.files}
+    return ArtifactCard(format=form, hashes=hashes, **asdict(artifact))
+
+
+def target_card(target: Target) -> TargetCard:
+    """What the card of a student says of the target that it was measured on."""
+    return TargetCard(
+        name=target.name,
+        exporter=target.exporter,
+        fingerprint=target.fingerprint(),
+        reference_s=target.reference_s(),
+        note=target.note,
+    )
 
 
 def write_cards(folder: Path, card: StudentCard) -> None:
@@ -106,6 +124,6 @@ def write_cards(folder: Path, card: StudentCard) -> None:
 
 def _cost_json(member: Member) -> dict[str, Any]:
     whole = member.as_json()
-    kept = ("flops", "macs", "bops", "params", "memory_bytes", "latency_s", "worst_agent", "teacher")
     groups = {group: entry["cost"] for group, entry in whole["groups"].items()}
-    return {**{key: whole[key] for key in kept}, "groups": groups}
+    compared = {key: whole[key] for key in ("worst_agent", "teacher")}
+    return {**member.cost.team.as_json(), **compared, "groups": groups}

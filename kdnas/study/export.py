@@ -7,9 +7,10 @@ from kdnas import plugins
 from kdnas.errors import RunError
 from kdnas.evaluation.score import Score
 from kdnas.students.bundle import load_student
-from kdnas.study.deliver import deliver, export_artifact, recorded_rows, write_cards
+from kdnas.study.deliver import deliver, export_artifact, recorded_rows, target_card, write_cards
+from kdnas.study.device_profile import known_measurements
 from kdnas.study.front import Member, read_front
-from kdnas.study.run_folder import RunFolder, known_latencies, open_run, reopen_study
+from kdnas.study.run_folder import RunFolder, open_run, reopen_study
 from kdnas.study.search import make_gate
 from kdnas.study.setup import Setup, open_study
 from kdnas.study.storage import read_trials
@@ -55,7 +56,8 @@ def _assemble(setup: Setup, run: RunFolder, number: int) -> Path:
         raise RunError(f"{run.path}: trial {number} ended as {trial.state.name} ({reason}); choose one that was played")
     demonstrations = record_demonstrations(setup, run.path)
     setup = see_demonstrations(setup, demonstrations)
-    gate = make_gate(setup, known_latencies(run.path))
+    target = setup.make_target()
+    gate = make_gate(setup, target, known_measurements(run.path, target))
     candidate = candidate_of(setup, trial)
     member = Member(
         trial=number,
@@ -66,7 +68,8 @@ def _assemble(setup: Setup, run: RunFolder, number: int) -> Path:
         teacher=gate.pricer.teacher_cost(),
     )
     recorded = recorded_rows(setup, demonstrations)
-    path = deliver(setup, run, make_bank(setup, run.path), member, recorded, seeds="search").path
+    bank = make_bank(setup, run.path)
+    path = deliver(setup, run, bank, member, recorded, target_card(target), seeds="search").path
     assert path is not None
     return path
 

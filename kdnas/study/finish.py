@@ -1,5 +1,6 @@
 """Where a search ends: the front of its trials, scored on the final seeds and written as student folders."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,9 @@ from numpy.typing import NDArray
 from kdnas.distill.recipe import lineage
 from kdnas.errors import RunError, StudentError
 from kdnas.evaluation.score import Score, make_score
-from kdnas.study.deliver import deliver, recorded_rows
+from kdnas.policies.arrays import Floats
+from kdnas.profiling.target import Target
+from kdnas.study.deliver import deliver, target_card
 from kdnas.study.front import Member, ParetoFront, make_front, non_dominated
 from kdnas.study.gate import Gate
 from kdnas.study.objective import Objective
@@ -18,7 +21,6 @@ from kdnas.study.take_up import candidate_of
 from kdnas.study.tasks import RANDOM, TEACHER, play_team, train_student
 from kdnas.study.watch import Watch
 from kdnas.study.workers import Workers, result_of
-from kdnas.teachers.demonstrations import Demonstrations
 
 if TYPE_CHECKING:
     import optuna
@@ -90,7 +92,8 @@ def deliver_all(
     objective: Objective,
     run: RunFolder,
     members: list[Member],
-    demonstrations: Demonstrations,
+    recorded: Mapping[str, Floats],
+    target: Target,
     watch: Watch,
 ) -> ParetoFront:
     """Write the student folders and `front.json`; a team that cannot be exported is left out, with a message.
@@ -98,11 +101,11 @@ def deliver_all(
     Raises:
         KdnasError: nothing can be written, or no team can be exported.
     """
-    recorded = recorded_rows(objective.setup, demonstrations)
+    device = target_card(target)
     delivered = []
     for member in members:
         try:
-            delivered.append(deliver(objective.setup, run, objective.bank, member, recorded))
+            delivered.append(deliver(objective.setup, run, objective.bank, member, recorded, device))
         except StudentError as error:
             watch.message(f"trial {member.trial} is left out of the front: {error}")
     if not delivered:

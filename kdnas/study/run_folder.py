@@ -3,7 +3,7 @@
     study.toml, space.toml    what was searched, as resolved          bank/            trained students
     run.json                  identity of the run, and its storage    demonstrations/  teacher rollouts
     study.db                  the Optuna study (SQLite)               references/      returns of teacher and random
-    latency.json              measured latencies                      students/NNNN/   the front, ready to deploy
+    device.json               what was measured                       students/NNNN/   the front, ready to deploy
     front.json                the front's figures
 """
 
@@ -24,13 +24,11 @@ from numpy.typing import NDArray
 from kdnas.config.study import StudyConfig
 from kdnas.config.toml import read_toml
 from kdnas.errors import RunError
-from kdnas.profiling.target import Latency
 from kdnas.spaces.space import SpaceConfig
 from kdnas.study.setup import Setup, StudyFile
 from kdnas.study.storage import driver_url, shown_url
 
 SCHEMA = 1
-LATENCIES = "latency.json"
 DEMONSTRATIONS = "demonstrations"
 
 
@@ -93,14 +91,6 @@ class RunFolder:
             RunError: it cannot be written.
         """
         write_text(self.path / name, json.dumps(content, indent=2) + "\n")
-
-    def keep_latencies(self, measured: Mapping[str, Latency]) -> None:
-        """Write down what was timed, for `known_latencies`.
-
-        Raises:
-            RunError: it cannot be written.
-        """
-        self.write_json(LATENCIES, {key: value.as_json() for key, value in measured.items()})
 
     def has_reference(self, seeds: str, who: str) -> bool:
         return self._reference_path(seeds, who).exists()
@@ -198,15 +188,6 @@ def identify(setup: Setup) -> dict[str, str]:
             for key, value in content.items()
         },
     }
-
-
-def known_latencies(path: Path) -> dict[str, Latency]:
-    """Latencies that an earlier part of a run measured; none where the file is missing or damaged (timed anew)."""
-    try:
-        stored = json.loads((path / LATENCIES).read_text(encoding="utf-8"))
-        return {key: Latency.from_json(value) for key, value in stored.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
 
 
 def read_run(path: Path) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -12,13 +12,22 @@ from kdnas.config.numbers import format_features
 from kdnas.errors import RunError
 from kdnas.evaluation.score import check_teacher_beats_random
 from kdnas.profiling.pricer import Pricer
-from kdnas.profiling.target import Latency
+from kdnas.profiling.target import Target
+from kdnas.study.deliver import recorded_rows
+from kdnas.study.device_profile import (
+    PROFILE,
+    DeviceProfile,
+    adopt_profile,
+    fresh_profile,
+    known_measurements,
+)
 from kdnas.study.finish import best_members, deliver_all, references, score_finally
 from kdnas.study.front import ParetoFront
 from kdnas.study.gate import Gate
 from kdnas.study.objective import Objective
 from kdnas.study.preflight import Preflight, check_budget
-from kdnas.study.run_folder import RunFolder, known_latencies, open_run
+from kdnas.study.remeasure import remeasure
+from kdnas.study.run_folder import RunFolder, open_run
 from kdnas.study.setup import Setup, open_study, read_study
 from kdnas.study.storage import open_storage, storage_errors
 from kdnas.study.take_up import enqueue_anchors, take_up
@@ -35,6 +44,8 @@ def search(
     study: str | Path = "spread",
     *,
     budget: str | Sequence[str] | None = None,
+    target: str | None = None,
+    device_profile: str | Path | None = None,
     trials: int | None = None,
     workers: int | None = None,
     seed: int | None = None,
@@ -49,6 +60,8 @@ def search(
     Args:
         study: a shipped study by name, or the path of one.
         budget: constraints that replace the study's own.
+        target: where the students will run, which replaces the study's: `c`, `cortex-m4@168MHz`.
+        device_profile: `device.json` of an earlier run on the same device, whose measurements are not made again.
         trials: candidates in total; a run that was interrupted, or ended with fewer, goes on to this number.
         workers: processes that train and play; one for each core unless told otherwise.
         seed: replaces the study's.
@@ -62,8 +75,10 @@ def search(
     """
     watch = watch or Silent()
     texts = [budget] if isinstance(budget, str) else budget
-    file = read_study(study, budget=texts, trials=trials, workers=workers, seed=seed)
+    file = read_study(study, budget=texts, target=target, trials=trials, workers=workers, seed=seed)
     setup = open_study(file)
+    device = setup.make_target()  # one that is of no use here ends the search before anything is played
+    adopted = None if device_profile is None else adopt_profile(Path(device_profile), device)
     path = Path(out) if out is not None else Path("runs") / setup.config.name
     run = open_run(path, setup, storage)
     try:
@@ -71,41 +86,48 @@ def search(
         setup = see_demonstrations(setup, record_demonstrations(setup, run.path))
         if setup.constant:
             watch.message(describe_constants(setup))
-        gate = make_gate(setup, known_latencies(path))
+        profile = known_measurements(path, device)
+        if adopted is not None:
+            profile = replace(profile, measured={**adopted.measured, **profile.measured})
+        gate = make_gate(setup, device, profile)
         report = check_budget(setup.space, gate, setup.config.search.seed)
         watch.preflight(report)
         with storage_errors(run.storage):
-            return _search(setup, run, gate.pricer.measurements(), report, watch)
+            return _search(setup, run, device, replace(profile, measured=gate.pricer.measurements()), report, watch)
     finally:
         run.close()
         setup.env.close()
 
 
-def profile(study: str | Path, *, budget: str | Sequence[str] | None = None) -> Preflight:
+def profile(
+    study: str | Path, *, budget: str | Sequence[str] | None = None, target: str | None = None
+) -> Preflight:
     """Pre-flight alone: what the budget leaves of the study's space.
 
     Raises:
         KdnasError: the study cannot be used, or no candidate meets the budget.
     """
     texts = [budget] if isinstance(budget, str) else budget
-    setup = open_study(read_study(study, budget=texts))
+    setup = open_study(read_study(study, budget=texts, target=target))
+    device = setup.make_target()
     if setup.config.distill.drop_constant_inputs:
         setup = setup.without_constants(play_demonstrations(setup))
-    return check_budget(setup.space, make_gate(setup, {}), setup.config.search.seed)
+    return check_budget(setup.space, make_gate(setup, device, fresh_profile(device)), setup.config.search.seed)
 
 
 def make_gate(
     setup: Setup,
-    measured: Mapping[str, Latency],
+    target: Target,
+    profile: DeviceProfile,
     pause: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Gate:
-    """The gate of a study, with the latencies that are known already."""
+    """The gate of a study on a target, with the measurements that are known already."""
     pricer = Pricer(
         setup.spec,
         setup.teacher,
-        setup.make_target(),
+        target,
         normalised=setup.config.distill.normalise,
-        measured=measured,
+        measured=profile.measured,
         pause=pause,
     )
     return Gate(budget=setup.budget, pricer=pricer)
@@ -121,16 +143,16 @@ def describe_constants(setup: Setup) -> str:
 
 
 def _search(
-    setup: Setup, run: RunFolder, measured: Mapping[str, Latency], report: Preflight, watch: Watch
+    setup: Setup, run: RunFolder, target: Target, profile: DeviceProfile, report: Preflight, watch: Watch
 ) -> ParetoFront:
     config = setup.config
     study = open_storage(run.storage, run.study_name, config.search.seed)
     run.keep(setup)
-    run.keep_latencies(measured)
+    profile.write(run.path / PROFILE)
     demonstrations = record_demonstrations(setup, run.path)  # they are there
     count = config.search.workers or default_workers()
     with Workers(count, sit_down, (setup.file, run.path.resolve(), demonstrations.folder.resolve())) as workers:
-        gate = make_gate(setup, measured, workers.paused)
+        gate = make_gate(setup, target, profile, workers.paused)
         seeds = setup.seeds.search(config.evaluation.search_episodes)
         teacher, random = references(run, workers, "search", seeds, real=False)
         check_teacher_beats_random(teacher, random)
@@ -151,7 +173,7 @@ def _search(
             try:
                 _run_trials(objective, config.search.trials, watch, stop)
             finally:
-                run.keep_latencies(gate.pricer.measurements())
+                replace(profile, measured=gate.pricer.measurements()).write(run.path / PROFILE)
         if stop.is_set():
             raise SearchInterrupted
         members = best_members(objective, study, gate)
@@ -163,8 +185,11 @@ def _search(
         episodes = config.evaluation.final_episodes
         watch.message(f"scoring the {len(members)} teams of the front on {episodes:,} final episodes")
         scored = score_finally(objective, run, members)
+    recorded = recorded_rows(setup, demonstrations)
+    watch.message(f"measuring them again on {target.name}")
+    measured = remeasure(setup, target, objective.bank, scored, recorded, watch)
     watch.message("exporting")
-    return deliver_all(objective, run, scored, demonstrations, watch)
+    return deliver_all(objective, run, measured, recorded, target, watch)
 
 
 def _run_trials(objective: Objective, total: int, watch: Watch, stop: threading.Event) -> None:

@@ -74,23 +74,38 @@ class Setup:
         """The target that the study names.
 
         Raises:
-            KdnasError: there is none of this name, or it refuses its arguments.
+            KdnasError: there is none of this name, it refuses its arguments, lacks what it needs on this machine, or
+                does not measure what the budget limits.
         """
         table = self.config.target
-        make = plugins.load("kdnas.targets", table.name)
-        try:
-            target: Target = make(**table.kwargs)
-        except KdnasError:
-            raise
-        except TypeError as error:
-            raise PluginError(f"target {table.name!r} refuses its arguments {table.kwargs}: {error}") from error
-        except Exception as error:  # a plugin may raise anything
-            raise PluginError(f"target {table.name!r} cannot be made: {describe(error)}") from error
+        target = make_target(table.name, table.kwargs)
+        if lacking := target.missing():
+            raise PluginError(f"target {target.name!r}: {lacking}; 'kdnas target list' says what is usable")
+        self.budget.check_metrics(target.metrics, target.name)
         return target
 
 
+def make_target(name: str, arguments: Mapping[str, Any]) -> Target:
+    """A target by its name, `NAME` or `NAME@CLOCK`, the latter being the argument `clock`.
+
+    Raises:
+        KdnasError: there is none of this name, or it refuses its arguments.
+    """
+    name, at, clock = name.partition("@")
+    make, given = plugins.load("kdnas.targets", name), {**arguments, **({"clock": clock} if at else {})}
+    try:
+        target: Target = make(**given)
+    except KdnasError:
+        raise
+    except TypeError as error:
+        raise PluginError(f"target {name!r} refuses its arguments {given}: {error}") from error
+    except Exception as error:  # a plugin may raise anything
+        raise PluginError(f"target {name!r} cannot be made: {describe(error)}") from error
+    return target
+
+
 def read_study(study: str | Path, **changes: Any) -> StudyFile:
-    """Read a study by shipped name or path; `changes` (budget, trials, workers, seed) replace what the file says.
+    """Read a study by shipped name or path; `changes` (budget, target, trials, workers, seed) replace what it says.
 
     Raises:
         ConfigError: see `read_toml`.
@@ -101,6 +116,8 @@ def read_study(study: str | Path, **changes: Any) -> StudyFile:
     tables = config.model_dump() | {"search": config.search.model_dump() | search}
     if changes.get("budget"):
         tables["budget"] = tuple(changes["budget"])
+    if changes.get("target"):
+        tables["target"] = {"name": changes["target"]}
     config = validate(tables, StudyConfig, where="command line")
     space = read_toml(find_space(config.space, path.parent), SpaceConfig)
     return StudyFile(config=config, folder=path.parent, space=space)

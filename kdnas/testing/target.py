@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import torch
 
+from kdnas import plugins
+from kdnas.budgets.metric import METRICS
 from kdnas.envs.spec import AgentSpec
 from kdnas.errors import StudentError
 from kdnas.policies.actions import Discrete
-from kdnas.profiling.target import Latency, Target
+from kdnas.profiling.target import Measurement, Target
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
 from kdnas.teachers.network import make_mlp
@@ -19,6 +21,8 @@ SPACES = AgentSpec(observation_size=18, actions=Discrete(5))
 SMALL = StudentSpec(family="mlp", base=(8, 8), hidden=(8, 8))
 LARGE = StudentSpec(family="mlp", base=(512, 512), hidden=(512, 512))
 """More than a thousand times the multiply-accumulates of `SMALL`."""
+
+FLAT = StudentSpec(family="mlp", base=(8,), hidden=(8,))
 
 APART = 3.0
 """Two measurements of one thing may differ by this factor: machines are busy."""
@@ -42,6 +46,7 @@ def check_target(target: Target, *, small: StudentSpec = SMALL, large: StudentSp
         assert isinstance(name, str), f"its name is {type(name).__name__} and no text"
         assert name, "its name is empty; measurements are kept under it"
         _check_fingerprint(target)
+        _check_metrics(target)
         _check_shapes(target, small, large)
         _check_formats(target, small)
         _check_modules(target)
@@ -58,18 +63,36 @@ def _check_fingerprint(target: Target) -> None:
     assert (target.name, target.fingerprint()) == (target.name, fingerprint), "its fingerprint changes"
 
 
-def _check_latency(what: str, latency: Latency) -> Latency:
-    assert isinstance(latency, Latency), f"the latency of {what} is {type(latency).__name__} and not Latency"
-    p50, p95 = latency.p50_s, latency.p95_s
+def _check_metrics(target: Target) -> None:
+    measured = {name for name, metric in METRICS.items() if metric.measured}
+    assert target.metrics <= measured, f"it measures {sorted(target.metrics - measured)}, which no budget knows"
+    assert "latency" in target.metrics, "it measures no latency"
+    said = _check_measurement(str(FLAT), target.measure(FLAT.family, FLAT, SPACES))
+    for name, size in (("flash", said.flash_bytes), ("ram", said.ram_bytes)):
+        assert (size > 0) == (name in target.metrics), (
+            f"its metrics are {sorted(target.metrics)}, but it says {size} bytes of {name}"
+        )
+    plugins.load("kdnas.exporters", target.exporter)
+    assert target.note.endswith("."), f"its note is no sentence: {target.note!r}"
+    assert target.missing() == "", f"it cannot be checked on this machine: {target.missing()}"
+
+
+def _check_measurement(what: str, measured: Measurement) -> Measurement:
+    kind = type(measured).__name__
+    assert isinstance(measured, Measurement), f"what is measured of {what} is {kind} and no Measurement"
+    p50, p95, p99 = measured.p50_s, measured.p95_s, measured.p99_s
     assert math.isfinite(p50), f"the latency of {what} has the median {p50} s"
     assert math.isfinite(p95), f"the latency of {what} has the 95th percentile {p95} s"
-    assert 0 < p50 <= p95, f"0 < p50 <= p95 must hold for {what}, but p50 is {p50:.3g} s and p95 {p95:.3g} s"
-    return latency
+    assert math.isfinite(p99), f"the latency of {what} has the 99th percentile {p99} s"
+    assert 0 < p50 <= p95 <= p99, (
+        f"0 < p50 <= p95 <= p99 must hold for {what}, but they are {p50:.3g} s, {p95:.3g} s and {p99:.3g} s"
+    )
+    return measured
 
 
 def _check_shapes(target: Target, small: StudentSpec, large: StudentSpec) -> None:
     def measure(spec: StudentSpec) -> float:
-        return _check_latency(str(spec), target.latency(spec.family, spec, SPACES)).p50_s
+        return _check_measurement(str(spec), target.measure(spec.family, spec, SPACES)).p50_s
 
     fast, slow = _least(lambda: measure(small)), _least(lambda: measure(large))
     assert fast < slow, f"{large} takes {slow:.3g} s and {small} {fast:.3g} s; the larger one must take longer"
@@ -93,10 +116,10 @@ def _check_formats(target: Target, small: StudentSpec) -> None:
     ]:
         spec = replace(small, bits=parse_bits(bits))
         try:
-            latency = target.latency(spec.family, spec, spaces, normalised=normalised)
+            measured = target.measure(spec.family, spec, spaces, normalised=normalised)
         except StudentError:  # the way to say that the target cannot run it
             continue
-        _check_latency(str(spec), latency)
+        _check_measurement(str(spec), measured)
 
 
 def _check_modules(target: Target) -> None:
@@ -112,7 +135,7 @@ def _check_modules(target: Target) -> None:
         before, probe = weights_of(network), (torch.zeros(1, SPACES.observation_size),)
         what = f"a module {width} wide"
         times.append(
-            _least(lambda: _check_latency(what, target.module_latency(network, probe)).p50_s)  # noqa: B023
+            _least(lambda: _check_measurement(what, target.measure_module(network, probe)).p50_s)  # noqa: B023
         )
         assert weights_of(network) == before, f"timing {what} changed its weights"
         assert not network.training, f"timing {what} left it in training mode"

@@ -120,16 +120,17 @@ def test_one_bad_part_refuses_the_whole():
         (
             "latencyy<2ms",
             "budget 'latencyy<2ms': unknown metric 'latencyy': did you mean 'latency'? "
-            "(known: bops, flops, latency, macs, memory, params)",
+            "(known: bops, flash, flops, latency, macs, memory, params, ram)",
         ),
         (
             "Flops<2k",
             "budget 'Flops<2k': unknown metric 'Flops': did you mean 'flops'? "
-            "(known: bops, flops, latency, macs, memory, params)",
+            "(known: bops, flash, flops, latency, macs, memory, params, ram)",
         ),
         (
             "team<2k",
-            "budget 'team<2k': unknown metric 'team': known: bops, flops, latency, macs, memory, params",
+            "budget 'team<2k': unknown metric 'team': did you mean 'ram'? "
+            "(known: bops, flash, flops, latency, macs, memory, params, ram)",
         ),
         (
             "memory<4kib",
@@ -321,8 +322,15 @@ def test_the_part_that_arithmetic_decides():
     assert not Budget(()).measured
 
 
-def test_latency_alone_is_measured():
-    assert [name for name, metric in METRICS.items() if metric.measured] == ["latency"]
+def test_what_takes_a_target_to_know():
+    assert [name for name, metric in METRICS.items() if metric.measured] == ["latency", "flash", "ram"]
+
+
+def test_a_limit_that_nobody_measures_is_refused():
+    budget = parse_budget(["latency<2ms", "team.flash<32KiB"])
+    budget.check_metrics({"latency", "flash"}, "board")
+    with pytest.raises(BudgetError, match=r"'team.flash<32768B': the target 'onnx' does not measure flash; take one"):
+        budget.check_metrics({"latency"}, "onnx")
 
 
 def test_metrics_read_and_write():
@@ -334,6 +342,8 @@ def test_metrics_read_and_write():
         "bops": 2,
         "params": 3,
         "memory": 3712,
+        "flash": 0,  # nothing was said of these
+        "ram": 0,
     }
     assert METRICS["latency"].format(0.0021) == "2.1 ms"
     assert METRICS["memory"].format(3712) == "3.625 KiB"

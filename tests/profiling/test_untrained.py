@@ -36,7 +36,7 @@ def test_it_can_be_asked_and_nothing_global_is_drawn(bits: str) -> None:
 @pytest.mark.parametrize("bits", ["float", "w8a8i8"])
 def test_a_family_that_is_no_chain_is_timed_as_it_is_exported(bits: str) -> None:
     target = OnnxTarget(calls=300, chunks=3)
-    small, large = (target.latency("gru", spec(bits, 8, size), SPACES, normalised=True) for size in (8, 512))
+    small, large = (target.measure("gru", spec(bits, 8, size), SPACES, normalised=True) for size in (8, 512))
     assert 1e-6 < small.p50_s <= small.p95_s < 0.1
     # 3 * 512 * 520 MACs against 3 * 8 * 16, two thousand times as many: no load of the machine turns that round.
     assert large.p50_s > small.p50_s
@@ -49,4 +49,4 @@ def test_it_reads_what_ever_changes(bits: str) -> None:
     # The encoder reads 16 of 18 features, and is shown all of them.
     assert student.network.encoder[0].weight.shape == (12, 16)
     assert [tuple(probe.shape) for probe in student.probe()] == [(1, 18), (1, 9)]
-    assert OnnxTarget(calls=10, chunks=1).latency("gru", spec(bits, 12, 9), spaces).p50_s > 0
+    assert OnnxTarget(calls=10, chunks=1).measure("gru", spec(bits, 12, 9), spaces).p50_s > 0

@@ -14,7 +14,7 @@ from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students import Normalisation, Student, StudentTeam, Team, load_family, load_student
 from kdnas.students.bundle import group_cards, save_weights, write_card
-from kdnas.students.card import ArtifactCard, Hashes, StudentCard
+from kdnas.students.card import ArtifactCard, Hashes, StudentCard, TargetCard
 
 MakeStudent = Callable[..., Student]
 
@@ -73,6 +73,11 @@ def loaded(folder: Path) -> StudentTeam:
     return load_student(folder)
 
 
+BOARD = TargetCard(
+    name="board@10MHz", exporter="onnx", fingerprint={"core": "small"}, reference_s=1e-3, note="Times are instructions."
+)
+
+
 def card_of(team: Team, weights: str) -> StudentCard:
     cost = {
         "flops": 1000,
@@ -81,6 +86,8 @@ def card_of(team: Team, weights: str) -> StudentCard:
         "params": 120,
         "memory_bytes": 512,
         "latency_s": {"p50": 1e-5, "p95": 2e-5},
+        "flash_bytes": 0,
+        "ram_bytes": 0,
     }
     teacher = cost | {"flops": 50_000, "macs": 25_000, "params": 6_000, "memory_bytes": 2048}
     interval = {"mean": 0.951, "low": 0.93, "high": 0.97, "episodes": 500}
@@ -93,9 +100,15 @@ def card_of(team: Team, weights: str) -> StudentCard:
         cost=cost | {"worst_agent": cost, "teacher": teacher, "groups": {}},
         score={"retention": interval, "return": interval | {"mean": -8.5, "low": -9.0, "high": -8.0}, "seeds": "final"},
         hashes=Hashes(teacher={"scout": "a", "drones": "b"}, study="c", weights=weights),
+        target=BOARD,
         artifacts=(
             ArtifactCard(
-                format="onnx", files=("team.onnx",), checked_rows=4000, agreed_rows=3999, max_error=0.0123
+                format="onnx",
+                files=("team.onnx",),
+                checked_rows=4000,
+                agreed_rows=3999,
+                max_error=0.0123,
+                hashes={"team.onnx": "e"},
             ),
         ),
     )

@@ -19,6 +19,7 @@ def test_the_card_says_what_the_team_is(team: Team, tmp_path: Path) -> None:
         "| parameters | 120 | 6,000 | 50.0 |",
         "| memory | 512 B | 2 KiB | 4.0 |",
         "| latency p95 (sum of agents) | 20 us | 20 us | 1.0 |",
+        "Measured on board@10MHz (small). Times are instructions.",
         "| scout | scout | mlp 8x6 w4a8i8 | 6 | 4 |",
         "| drones | drone_0, drone_1 | mlp 8x6 float | 3 | 5 |",
         "`team.onnx` chooses the same action as the students on 3,999 of 4,000 recorded observations (largest "
@@ -27,6 +28,16 @@ def test_the_card_says_what_the_team_is(team: Team, tmp_path: Path) -> None:
         "Made by kdnas 0.1.0. Weights SHA-256 `0123abcd`.",
     ):
         assert line in page.splitlines()
+
+
+def test_flash_and_ram_of_targets_that_say_them(team: Team) -> None:
+    card = card_of(team, "x")
+    assert "flash" not in render_card(card)
+    card.cost.update(flash_bytes=1024, ram_bytes=256)
+    card.cost["teacher"].update(flash_bytes=4096, ram_bytes=1024)
+    assert "| flash (sum of agents) | 1 KiB | 4 KiB | 4.0 |\n| ram (sum of agents) | 256 B | 1 KiB | 4.0 |" in render_card(
+        card
+    )
 
 
 def test_what_was_not_measured_is_not_divided(team: Team) -> None:

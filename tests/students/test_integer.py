@@ -45,7 +45,8 @@ def by_hand() -> IntegerMlp:
         biases=np.array([0, 1], np.int32),
         scales=np.array([0.25, 0.25], np.float32),
     )
-    return IntegerMlp(input_factors=np.array([2.0, 2.0], np.float32), input_limits=(-8, 7), weight_bits=4, layers=(hidden, last))
+    factors = np.array([2.0, 2.0], np.float32)
+    return IntegerMlp(input_factors=factors, input_limits=(-8, 7), weight_bits=4, layers=(hidden, last))
 
 
 @pytest.mark.parametrize(

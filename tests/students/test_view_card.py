@@ -14,6 +14,8 @@ from kdnas.students.card import Hashes, StudentCard
 from kdnas.students.family import load_family
 from kdnas.students.student import Student, Team
 
+from .conftest import BOARD
+
 THINGS = SeenSet(name="things", members=((1,), (2,)), positions=((1,), (2,)), nearest=1)
 VIEW = View(observation_size=5, own=(0,), sets=(THINGS,), noise=0.25)
 """Two of five features."""
@@ -49,6 +51,7 @@ def save(folder, **changes) -> None:
         cost={},
         score={},
         hashes=Hashes(teacher={}, study="", weights=weights),
+        target=BOARD,
     )
     write_card(folder, card)
 

@@ -14,7 +14,7 @@ from kdnas.budgets import parse_budget
 from kdnas.envs.spec import AgentSpec, EnvSpec
 from kdnas.plugins import load_reference
 from kdnas.policies.actions import Discrete
-from kdnas.profiling import Latency, Pricer
+from kdnas.profiling import Measurement, Pricer, Target
 from kdnas.spaces import BaseTable, GroupTable, SpaceConfig, StudentSpec, make_space, parse_bits
 from kdnas.study.front import ParetoFront
 from kdnas.study.gate import Gate
@@ -91,7 +91,7 @@ def setup(write_study: WriteStudy) -> Setup:
     return open_study(read_study(write_study("plain")))
 
 
-class WidthTarget:
+class WidthTarget(Target):
     """One hidden unit takes a microsecond, and two at the 95th percentile; quantized networks take 10 us more."""
 
     name = "width"
@@ -99,14 +99,14 @@ class WidthTarget:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def latency(self, family: str, spec: StudentSpec, spaces: AgentSpec, *, normalised: bool = False) -> Latency:
+    def measure(self, family: str, spec: StudentSpec, spaces: AgentSpec, *, normalised: bool = False) -> Measurement:
         self.asked.append(str(spec))
         units = sum(spec.hidden) + 10 * spec.bits.quantized
-        return Latency(p50_s=units * 1e-6, p95_s=2 * units * 1e-6)
+        return Measurement(p50_s=units * 1e-6, p95_s=2 * units * 1e-6, p99_s=1.0)
 
-    def module_latency(self, network: Any, probe: Any) -> Latency:
+    def measure_module(self, network: Any, probe: Any) -> Measurement:
         self.asked.append("teacher")
-        return Latency(p50_s=64e-6, p95_s=128e-6)
+        return Measurement(p50_s=64e-6, p95_s=128e-6, p99_s=1.0)
 
     def fingerprint(self) -> dict[str, str]:
         return {}

@@ -73,7 +73,7 @@ def test_the_best_by_a_selector() -> None:
         front().best("flops<1")
 
 
-COSTS = {"flops", "macs", "bops", "params", "memory_bytes", "latency_s"}
+COSTS = {"flops", "macs", "bops", "params", "memory_bytes", "latency_s", "flash_bytes", "ram_bytes"}
 
 
 def test_the_keys_of_its_json() -> None:

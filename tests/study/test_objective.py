@@ -15,6 +15,7 @@ from pebble import ProcessExpired
 from kdnas.errors import BundleError, EnvError, RunError, StudentError
 from kdnas.spaces import StudentSpec
 from kdnas.students import Student, load_family
+from kdnas.study.device_profile import fresh_profile
 from kdnas.study.objective import Objective
 from kdnas.study.search import make_gate
 from kdnas.study.setup import Setup, open_study, read_study
@@ -83,7 +84,7 @@ def objective(setup: Setup, tmp_path: Path) -> Objective:
     workers.objective = Objective(
         setup=setup,
         study=study,
-        gate=make_gate(setup, {}),
+        gate=make_gate(setup, setup.make_target(), fresh_profile(setup.make_target())),
         bank=make_bank(setup, tmp_path),
         workers=workers,  # type: ignore[arg-type]
         search_seeds=[1, 2, 3, 4],

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from kdnas.errors import KdnasError, RunError
-from kdnas.profiling.target import Latency
-from kdnas.study.run_folder import identify, known_latencies, open_run, read_run, reopen_study, write_text
+from kdnas.study.run_folder import identify, open_run, read_run, reopen_study, write_text
 from kdnas.study.setup import Setup, open_study, read_study
 
 from .conftest import SPACE, WriteStudy
@@ -202,17 +201,6 @@ def test_references_are_played_once(setup: Setup, tmp_path: Path) -> None:
         (tmp_path / "run" / "references" / "final.teacher.npy").write_bytes(content)
         with pytest.raises(RunError, match=r"final.teacher.npy: is damaged .*; delete it, it will be played again"):
             run.reference("final", "teacher", play)
-    run.close()
-
-
-def test_latencies_of_a_run(setup: Setup, tmp_path: Path) -> None:
-    run = open_run(tmp_path / "run", setup, None)
-    measured = {"echo 4": Latency(p50_s=1e-6, p95_s=2e-6)}
-    assert known_latencies(run.path) == {}
-    run.keep_latencies(measured)
-    assert known_latencies(run.path) == measured
-    (run.path / "latency.json").write_text("{")
-    assert known_latencies(run.path) == {}  # timed anew
     run.close()
 
 

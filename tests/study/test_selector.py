@@ -82,7 +82,7 @@ def test_what_it_means(text: str, trial: int) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("min speed", "selector 'min speed': unknown metric 'speed': .*known: bops, flops"),
+        ("min speed", "selector 'min speed': unknown metric 'speed': .*known: bops, flash, flops"),
         ("min flop", "did you mean 'flops'"),
         ("min flops, max retention", "only one 'min METRIC' or 'max METRIC' can be the goal"),
         ("retention>=95", "selector 'retention>=95': retention is a share; write '95%' or '0.95'"),

@@ -1,9 +1,11 @@
+from dataclasses import replace
 from typing import Any
 
 import optuna
 import pytest
 
 from kdnas.spaces import StudentSpec
+from kdnas.study.device_profile import fresh_profile
 from kdnas.study.search import make_gate
 from kdnas.study.setup import Setup
 from kdnas.study.take_up import candidate_of, take_up
@@ -70,7 +72,10 @@ def test_what_was_cut_off_is_asked_again_once(study: "optuna.Study", setup: Setu
 
 def test_gates_of_one_run_agree(setup: Setup) -> None:
     """Latencies are handed on, so that a candidate has one price for as long as a run lives."""
-    first = make_gate(setup, {})
+    target = setup.make_target()
+    profile = fresh_profile(target)
+    first = make_gate(setup, target, profile)
     candidate = {group: next(iter(space.parameters)) for group, space in setup.space.groups.items()}
     cost = first.judge(candidate).cost
-    assert make_gate(setup, first.pricer.measurements()).judge(candidate).cost == cost
+    known = replace(profile, measured=first.pricer.measurements())
+    assert make_gate(setup, target, known).judge(candidate).cost == cost

@@ -1,8 +1,6 @@
 """`OnnxTarget`: one thread of this machine's CPU under onnxruntime, on the graphs that `kdnas.export.onnx` writes."""
 
-import platform
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,13 +11,16 @@ from kdnas.envs.spec import AgentSpec
 from kdnas.export.graph import make_model, open_session
 from kdnas.export.piece import trace
 from kdnas.policies.actions import Discrete
+from kdnas.policies.arrays import Floats
+from kdnas.profiling.machine import cpu_model
 from kdnas.profiling.shape_graph import make_shape_model
-from kdnas.profiling.target import Latency
+from kdnas.profiling.target import Measurement, Target
 from kdnas.profiling.timing import Timing
 from kdnas.profiling.untrained import make_untrained
-from kdnas.spaces.spec import StudentSpec
+from kdnas.spaces.spec import Bits, StudentSpec
 from kdnas.students.activation import RELU
 from kdnas.students.family import LayerShape, load_family
+from kdnas.students.student import Student
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -30,23 +31,34 @@ AGENT = "agent"
 _REFERENCE = [LayerShape(rows=64, columns=64, weight_bits=32, input_bits=32, output_bits=32) for _ in range(4)]
 
 
-class OnnxTarget:
+class OnnxTarget(Target):
     """`onnx`: see `Target`. What is timed is a call of `InferenceSession.run` from Python, the binding's time included.
 
     Its arguments, which a study gives as `[target]`, are those of `Timing`.
     """
 
     name = "onnx"
+    note = "Latency was measured where the search ran, in onnxruntime, one thread, called from Python."
 
     def __init__(self, *, calls: int = 2000, chunks: int = 5, warm_up: int = 100, limit_s: float = 0.04) -> None:
         self._timing = Timing(calls=calls, chunks=chunks, warm_up=warm_up, limit_s=limit_s)
 
+    def number_format(self, bits: Bits) -> str:
+        """Floats, or bytes and which of them are clipped.
+
+        Widths below 8 bits are stored in bytes and run no faster, but each clip is a node (5 to 10 % of a small
+        decision).
+        """
+        if not bits.quantized:
+            return "float"
+        return "int8" + "+clipped-inputs" * (bits.input < 8) + "+clipped-activations" * (bits.activation < 8)
+
     def fingerprint(self) -> dict[str, str]:
         import onnxruntime
 
-        return {"runtime": "onnxruntime", "version": onnxruntime.__version__, "cpu": _cpu()}
+        return {"runtime": "onnxruntime", "version": onnxruntime.__version__, "cpu": cpu_model()}
 
-    def latency(self, family: str, spec: StudentSpec, spaces: AgentSpec, *, normalised: bool = False) -> Latency:
+    def measure(self, family: str, spec: StudentSpec, spaces: AgentSpec, *, normalised: bool = False) -> Measurement:
         known = load_family(family)
         if known.chain is not None:
             layers = known.layers(spec, spaces.inputs)
@@ -56,7 +68,10 @@ class OnnxTarget:
         student = make_untrained(known, spec, spaces, normalised=normalised)
         return self._time_traced(student, student.probe(), spaces)
 
-    def module_latency(self, network: nn.Module, probe: tuple[Tensor, ...]) -> Latency:
+    def measure_student(self, student: Student, views: Floats) -> Measurement:
+        return self._time_traced(student, student.probe(), student.spaces)
+
+    def measure_module(self, network: nn.Module, probe: tuple[Tensor, ...]) -> Measurement:
         with torch.inference_mode():
             answer = network(*probe)
         outputs = answer[0] if isinstance(answer, tuple) else answer
@@ -72,13 +87,13 @@ class OnnxTarget:
         spaces = AgentSpec(observation_size=_REFERENCE[0].columns, actions=Discrete(_REFERENCE[-1].rows))
         return make_shape_model(AGENT, _REFERENCE, spaces, between=RELU, normalised=False), spaces
 
-    def _time_traced(self, network: nn.Module, probe: tuple[Tensor, ...], spaces: AgentSpec) -> Latency:
+    def _time_traced(self, network: nn.Module, probe: tuple[Tensor, ...], spaces: AgentSpec) -> Measurement:
         hidden = {AGENT: probe[1].shape[-1]} if len(probe) > 1 else {}
         piece = trace(network, probe, group=AGENT)
         model = make_model({AGENT: spaces}, piece.nodes(AGENT), piece.weights, hidden_sizes=hidden)
         return self._time(model, spaces, hidden.get(AGENT, 0))
 
-    def _time(self, model: "ModelProto", spaces: AgentSpec, hidden_size: int = 0) -> Latency:
+    def _time(self, model: "ModelProto", spaces: AgentSpec, hidden_size: int = 0) -> Measurement:
         session = open_session(model.SerializeToString())
         feeds: dict[str, Any] = {f"{AGENT}.observation": np.full((1, spaces.observation_size), 0.5, np.float32)}
         asked = [f"{AGENT}.action"]
@@ -89,12 +104,3 @@ class OnnxTarget:
             asked.append(f"{AGENT}.next_hidden")
         return self._timing.measure(partial(session.run, asked, feeds))
 
-
-def _cpu() -> str:
-    """The processor's model; `platform` does not know it on Linux."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()

@@ -1,0 +1,59 @@
+"""The front is measured again, with its own weights, where it will run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from kdnas.budgets.cost import TeamCost
+from kdnas.distill.bank import StudentBank
+from kdnas.errors import RunError
+from kdnas.policies.arrays import Floats
+from kdnas.profiling.pricer import with_measurement
+from kdnas.profiling.target import Measurement, Target
+from kdnas.study.front import Member
+from kdnas.study.setup import Setup
+from kdnas.study.watch import Watch
+
+
+def remeasure(
+    setup: Setup,
+    target: Target,
+    bank: StudentBank,
+    members: Sequence[Member],
+    recorded: Mapping[str, Floats],
+    watch: Watch,
+) -> list[Member]:
+    """The members at the price of their finished students, measured while nothing else runs.
+
+    During the search a shape is measured once, with any weights, while others may use the machine. Who breaks the
+    budget here leaves the front, with a message.
+
+    Raises:
+        RunError: nobody is left.
+        StudentError: the target cannot run a student.
+    """
+    known: dict[tuple[str, str], Measurement] = {}
+    kept = []
+    for member in members:
+        team = bank.team(setup.spec, setup.pools, member.candidate)
+        costs = {}
+        for group, student in team.students.items():
+            key = setup.pools[group].name, student.spec.digest
+            if key not in known:
+                known[key] = target.measure_student(student, recorded[group])
+            costs[group] = with_measurement(member.cost.agents[group], known[key])
+        cost = TeamCost(agents=costs, seats=member.cost.seats)
+        broken = {text: share for text, share in setup.budget.violations(cost, member.teacher).items() if share > 0}
+        if broken:
+            worst = max(broken, key=lambda text: broken[text])
+            watch.message(
+                f"trial {member.trial} leaves the front: measured again at the end, it breaks {worst} by "
+                f"{100 * broken[worst]:.3g} %"
+            )
+        else:
+            kept.append(replace(member, cost=cost))
+    if not kept:
+        raise RunError(
+            f"none of the {len(members)} teams of the front meets the budget when it is measured again at the end; "
+            "leave more room in it, or search on a quieter machine"
+        )
+    return kept

@@ -2,7 +2,7 @@
 
 import typer
 
-from kdnas.cli import dashboard, evaluate, export, front, plugins, profile, search, target, teacher
+from kdnas.cli import dashboard, evaluate, export, front, plugins, profile, search, target, teacher, verify
 
 app = typer.Typer(
     name="kdnas",
@@ -20,6 +20,7 @@ app.command()(profile.profile)
 app.command()(front.front)
 app.command()(evaluate.evaluate)
 app.command()(export.export)
+app.command()(verify.verify)
 app.command()(dashboard.dashboard)
 app.command()(plugins.plugins)
 app.add_typer(teacher.app, name="teacher")

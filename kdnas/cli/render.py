@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
-EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
+EXIT_DIFFERS, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 
 
 def command(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from kdnas.errors import StudentError
 from kdnas.policies.arrays import Floats
+from kdnas.policies.team_policy import TeamPolicy
 from kdnas.students.student import Team
 
 AGREEMENT = 0.999
@@ -56,6 +57,21 @@ class Exporter(Protocol):
 
         Raises:
             StudentError: a student that this form cannot hold, or an artifact that does not act as its students do.
+        """
+        ...
+
+
+@runtime_checkable
+class Opener(Protocol):
+    """What an exporter may have besides: a way to play with what it wrote, which `kdnas verify` takes."""
+
+    def open(self, folder: Path, team: Team) -> TeamPolicy:
+        """The artifact in a folder as a policy; `team` holds the students that it was made of.
+
+        It must run the artifact itself, and may read of the team only which agents, spaces and shapes there are.
+
+        Raises:
+            StudentError: the artifact cannot be run on this machine.
         """
         ...
 

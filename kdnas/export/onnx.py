@@ -15,6 +15,7 @@ from torch import Tensor
 from kdnas.errors import StudentError
 from kdnas.export.exporter import AGREEMENT, SAME_ACTION, Artifact, check_recorded
 from kdnas.export.graph import make_model, open_session
+from kdnas.export.onnx_policy import OnnxPolicy
 from kdnas.export.piece import trace
 from kdnas.policies.arrays import Bools, Floats
 from kdnas.policies.distribution import greedy
@@ -48,6 +49,10 @@ class OnnxExporter:
         _logger.info("%s: %d bytes, acts as its students on %d of %d rows", target, len(content), artifact.agreed_rows,
                      artifact.checked_rows)  # fmt: skip
         return artifact
+
+    def open(self, folder: Path, team: Team) -> OnnxPolicy:
+        """See `Opener.open`."""
+        return OnnxPolicy(folder / FILE, team)
 
 
 def _encode(team: Team) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 from torch import Tensor, nn
@@ -93,6 +94,14 @@ class Target(Protocol):
             StudentError: the target cannot run it.
         """
         ...
+
+    def run_tests(self, exported: Path) -> str:
+        """Run there what an exported folder brings to test itself with; what it says, or nothing where it brings none.
+
+        Raises:
+            StudentError: it says that something is wrong.
+        """
+        return ""
 
     def reference_s(self) -> float:
         """Time of a fixed kernel: of two records of one machine, the ratio says how busy it was."""

@@ -1,5 +1,7 @@
 """Playing finished students again, in the real environment, on episodes of the caller's choice."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from kdnas.evaluation.score import Score, make_score
 from kdnas.evaluation.seeds import SeedSets
 from kdnas.policies.team_policy import RandomPolicy, TeamPolicy
 from kdnas.students.bundle import CARD, load_student
+from kdnas.students.student import Team
 from kdnas.study.front import read_front
 from kdnas.study.run_folder import reopen_study
 from kdnas.study.setup import Setup, open_study, read_study
@@ -33,32 +36,49 @@ def evaluate(path: Path, *, episodes: int, seed: int, study: str | None = None) 
         KdnasError: folders that cannot be read or do not fit the environment.
     """
     if (path / CARD).is_file():
-        folders = [path]
-        run = path.resolve().parent.parent
-        if study is None and not (run / "run.json").is_file():
-            raise RunError(f"{path}: is not inside a run; name its environment and teacher with --study")
+        folders, setup = [path], study_of(path, study)
     else:
-        run = path
         members = read_front(path / "front.json")
         folders = [member.path for member in members if member.path is not None]
-    setup = open_study(read_study(study) if study is not None else reopen_study(run))
+        setup = open_study(read_study(study) if study is not None else reopen_study(path))
     teams = {str(folder): load_student(folder).team for folder in folders}
     for name, team in teams.items():
-        if _shown(team.spec) != _shown(setup.spec):
-            raise RunError(f"{name}: was made for other agents than those of {setup.spec.name} in this study")
-    table = setup.config.env
-    processes = choose_processes(
-        table, setup.file.folder, copies=setup.config.evaluation.copies, cores=default_workers()
-    )
-    env = setup.make_real_env(processes)
-    seeds = SeedSets(seed).final(episodes)
-
-    def returns(policy: TeamPolicy) -> NDArray[np.float64]:
-        return play(env, policy, seeds, copies=setup.config.evaluation.copies, max_steps=table.max_steps).mean
-
-    try:
+        check_fits(name, team, setup)
+    with played(setup, SeedSets(seed).final(episodes)) as returns:
         teacher, random = returns(setup.teacher), returns(random_policy(setup, seed))
         return {name: make_score(returns(team), teacher, random) for name, team in teams.items()}
+
+
+def study_of(folder: Path, study: str | None) -> Setup:
+    """The study of a student folder: that of the run in which it lies, or the one that is named.
+
+    Raises:
+        KdnasError: it lies in no run and none is named, or the study cannot be opened.
+    """
+    run = folder.resolve().parent.parent
+    if study is None and not (run / "run.json").is_file():
+        raise RunError(f"{folder}: is not inside a run; name its environment and teacher with --study")
+    return open_study(read_study(study) if study is not None else reopen_study(run))
+
+
+def check_fits(name: str, team: Team, setup: Setup) -> None:
+    """Refuse a team of other agents than a study's.
+
+    Raises:
+        RunError: naming both.
+    """
+    if _shown(team.spec) != _shown(setup.spec):
+        raise RunError(f"{name}: was made for other agents than those of {setup.spec.name} in this study")
+
+
+@contextmanager
+def played(setup: Setup, seeds: list[int]) -> Iterator[Callable[[TeamPolicy], NDArray[np.float64]]]:
+    """While it is open, how to play a policy on some episodes of the real environment: its returns (E,)."""
+    table, copies = setup.config.env, setup.config.evaluation.copies
+    processes = choose_processes(table, setup.file.folder, copies=copies, cores=default_workers())
+    env = setup.make_real_env(processes)
+    try:
+        yield lambda policy: play(env, policy, seeds, copies=copies, max_steps=table.max_steps).mean
     finally:
         env.close()
 

@@ -35,9 +35,8 @@ def test_flash_and_ram_of_targets_that_say_them(team: Team) -> None:
     assert "flash" not in render_card(card)
     card.cost.update(flash_bytes=1024, ram_bytes=256)
     card.cost["teacher"].update(flash_bytes=4096, ram_bytes=1024)
-    assert "| flash (sum of agents) | 1 KiB | 4 KiB | 4.0 |\n| ram (sum of agents) | 256 B | 1 KiB | 4.0 |" in render_card(
-        card
-    )
+    page = render_card(card).splitlines()
+    assert {"| flash (sum of agents) | 1 KiB | 4 KiB | 4.0 |", "| ram (sum of agents) | 256 B | 1 KiB | 4.0 |"} <= {*page}
 
 
 def test_what_was_not_measured_is_not_divided(team: Team) -> None:

@@ -1,0 +1,207 @@
+"""Whether an exported artifact is what its card says: it is run itself, in the environment and where it is to run."""
+
+import hashlib
+import statistics
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kdnas import plugins
+from kdnas.errors import KdnasError, RunError
+from kdnas.evaluation.score import Interval, bootstrap
+from kdnas.export.exporter import AGREEMENT, SAME_ACTION, Opener
+from kdnas.policies.arrays import Actions, Floats
+from kdnas.policies.scene import Scene
+from kdnas.policies.team_policy import TeamPolicy
+from kdnas.profiling.memory import memory_bytes
+from kdnas.profiling.target import Target
+from kdnas.students.bundle import load_student
+from kdnas.students.card import ArtifactCard, StudentCard
+from kdnas.students.family import load_family
+from kdnas.students.student import Student, Team
+from kdnas.study.evaluate import check_fits, played, study_of
+from kdnas.study.setup import Setup, make_target
+from kdnas.units import format_quantity
+
+TIME_APART = 0.25
+"""Share by which times may differ, after scaling with the reference kernel."""
+
+REPEATS = 5
+"""Measurements of students and of the reference kernel, in turns, of which the medians are compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that a card says, and what was found."""
+
+    what: str
+    said: str
+    found: str
+    verdict: str
+    """`agrees`, `differs`, or why it was not checked."""
+
+    @property
+    def differs(self) -> bool:
+        return self.verdict == "differs"
+
+
+def verify(
+    path: Path, *, form: str | None = None, episodes: int | None = None, study: str | None = None
+) -> list[Check]:
+    """Check an artifact of a student folder against the card.
+
+    Its files by their hashes; its actions against those of `load_student(path)` on the way; its return on the episodes
+    of the card's score; its bytes; its time, scaled by the target's reference kernel.
+
+    Args:
+        path: a student folder.
+        form: of the artifact; that of the target on which the students were measured, unless told otherwise.
+        episodes: as many as the card's, unless told otherwise.
+        study: for a folder outside its run.
+
+    Raises:
+        KdnasError: the folder cannot be read, does not fit the study, or holds no artifact of this form.
+    """
+    loaded = load_student(path)
+    card, team = loaded.card, loaded.team
+    setup = study_of(path, study)
+    check_fits(str(path), team, setup)
+    form = form or card.target.exporter
+    artifact = next((each for each in card.artifacts if each.format == form), None)
+    if artifact is None:
+        held = ", ".join(each.format for each in card.artifacts) or "none"
+        raise RunError(f"{path}: holds no {form!r} (but {held}); add it with kdnas export --format {form}")
+    exporter = plugins.load("kdnas.exporters", form)()
+    if not isinstance(exporter, Opener):
+        raise RunError(f"{path}: the exporter {form!r} has no way to run what it wrote")
+    acting = _Compared(exporter.open(path, team), team)
+    score = Interval.from_json(card.score["return"])
+    with played(setup, _seeds(setup, card, episodes or score.episodes)) as returns:
+        found = bootstrap(returns(acting))
+    return [
+        _check_files(path, artifact),
+        _check_actions(acting),
+        _check_return(score, found),
+        _check_memory(card, team),
+        *_check_target(setup, card, team, acting.seen, path, form),
+    ]
+
+
+class _Compared:
+    """A policy that plays, beside the students that it should act as."""
+
+    def __init__(self, artifact: TeamPolicy, team: Team) -> None:
+        self._artifact, self._team = artifact, team
+        self.decisions, self.same = 0, 0
+        self.seen: dict[str, Floats] = {}
+        """Group -> views (rows, V) of the first step of the first episodes."""
+
+    def act(self, scene: Scene) -> dict[str, Actions]:
+        got, want = self._artifact.act(scene), self._team.act(scene)
+        for group, alive in scene.alive.items():
+            off = np.abs(got[group].astype(np.float64) - want[group]).reshape(*alive.shape, -1).max(-1)
+            self.decisions += int(alive.sum())
+            self.same += int((alive & (off <= SAME_ACTION)).sum())
+            views = scene.views[group]
+            self.seen.setdefault(group, np.asarray(views, np.float32).reshape(-1, views.shape[-1]))
+        return got
+
+
+def _seeds(setup: Setup, card: StudentCard, episodes: int) -> list[int]:
+    """The first of the episodes that the card's score was taken on."""
+    if card.score["seeds"] == "search":
+        return setup.seeds.search(episodes)
+    return setup.seeds.final(episodes)
+
+
+def _check_files(path: Path, artifact: ArtifactCard) -> Check:
+    changed = []
+    for name, digest in artifact.hashes.items():
+        try:
+            same = hashlib.sha256((path / name).read_bytes()).hexdigest() == digest
+        except OSError:
+            same = False
+        changed += [] if same else [name]
+    found = f"changed: {', '.join(changed)}" if changed else "the same bytes"
+    return _judge("files", ", ".join(artifact.files), found, not changed)
+
+
+def _check_actions(acting: _Compared) -> Check:
+    share = acting.same / max(acting.decisions, 1)
+    said = f"those of the students, {AGREEMENT:.1%} or more"
+    return _judge("actions", said, f"{acting.same:,} of {acting.decisions:,} ({share:.2%})", share >= AGREEMENT)
+
+
+def _check_return(said: Interval, found: Interval) -> Check:
+    overlap = found.low <= said.high and said.low <= found.high
+    return _judge("return", _interval(said), _interval(found), overlap)
+
+
+def _check_memory(card: StudentCard, team: Team) -> Check:
+    found = 0
+    for group, student in team.students.items():
+        inputs = student.spaces.inputs
+        features = inputs.observation_size if student.normalisation is not None else 0
+        layers = load_family(student.spec.family).layers(student.spec, inputs)
+        found += memory_bytes(layers, features) * len(team.spec.groups[group])
+    said = int(card.cost["memory_bytes"])
+    return _judge("memory of the team", f"{said:,} B", f"{found:,} B", said == found)
+
+
+def _check_target(
+    setup: Setup, card: StudentCard, team: Team, seen: Mapping[str, Floats], path: Path, form: str
+) -> Iterator[Check]:
+    """What depends on the target: time, flash, RAM, and the artifact's own tests."""
+    where = f"on {card.target.name}"
+    try:
+        target = make_target(setup.config.target.name, setup.config.target.kwargs)
+        reason = target.missing()
+        if target.name != card.target.name:
+            reason = f"the study's target is {target.name}"
+    except KdnasError as error:
+        target, reason = None, str(error)
+    if form != card.target.exporter:
+        reason = f"{card.target.name} runs {card.target.exporter}"
+    if target is None or reason:
+        yield Check(what=f"time {where}", said="", found="", verdict=f"not checked: {reason}")
+        return
+    if said := target.run_tests(path):
+        yield _judge(f"tests {where}", "no row is wrong", said, True)
+    references, times = [], dict[str, list[float]]()
+    for _ in range(REPEATS):
+        references.append(target.reference_s())
+        for group, student in team.students.items():
+            times.setdefault(group, []).append(target.measure_student(student, seen[group]).p50_s)
+    busy = statistics.median(references) / card.target.reference_s
+    for group, student in team.students.items():
+        yield from _check_group(card, group, statistics.median(times[group]), busy, where)
+        yield from _check_sizes(card, target, group, student, seen[group])
+
+
+def _check_group(card: StudentCard, group: str, time_s: float, busy: float, where: str) -> Iterator[Check]:
+    said_s = card.cost["groups"][group]["latency_s"]["p50"]
+    found = format_quantity(time_s, "time") + (f", the reference kernel {busy:.2f} times as long" if busy != 1 else "")
+    agrees = abs(time_s / busy / said_s - 1) <= TIME_APART
+    yield _judge(f"time of {group} {where}", f"{format_quantity(said_s, 'time')} (median)", found, agrees)
+
+
+def _check_sizes(
+    card: StudentCard, target: Target, group: str, student: Student, views: Floats
+) -> Iterator[Check]:
+    if "flash" not in target.metrics:
+        return
+    measured = target.measure_student(student, views)
+    for name, found in (("flash", measured.flash_bytes), ("ram", measured.ram_bytes)):
+        said = card.cost["groups"][group][f"{name}_bytes"]
+        yield _judge(f"{name} of {group}", f"{said:,} B", f"{found:,} B", said == found)
+
+
+def _judge(what: str, said: str, found: str, agrees: bool) -> Check:
+    return Check(what=what, said=said, found=found, verdict="agrees" if agrees else "differs")
+
+
+def _interval(interval: Any) -> str:
+    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}], {interval.episodes} episodes"

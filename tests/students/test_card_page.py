@@ -36,7 +36,8 @@ def test_flash_and_ram_of_targets_that_say_them(team: Team) -> None:
     card.cost.update(flash_bytes=1024, ram_bytes=256)
     card.cost["teacher"].update(flash_bytes=4096, ram_bytes=1024)
     page = render_card(card).splitlines()
-    assert {"| flash (sum of agents) | 1 KiB | 4 KiB | 4.0 |", "| ram (sum of agents) | 256 B | 1 KiB | 4.0 |"} <= {*page}
+    assert "| flash (sum of agents) | 1 KiB | 4 KiB | 4.0 |" in page
+    assert "| ram (sum of agents) | 256 B | 1 KiB | 4.0 |" in page
 
 
 def test_what_was_not_measured_is_not_divided(team: Team) -> None:

@@ -24,9 +24,9 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MARKED = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n)(?P<table>.*?)(<!-- end -->)", re.DOTALL)
 
 
-def headline() -> str:
-    """The front of the headline search, as the command prints it."""
-    front = json.loads((ROOT / "benchmarks/results/headline.json").read_text(encoding="utf-8"))["front"]
+def search_front(case: str) -> str:
+    """The front of a search of `headline.py`, as the command prints it."""
+    front = json.loads((ROOT / f"benchmarks/results/{case}.json").read_text(encoding="utf-8"))["front"]
     return front_table([Member.from_json(member) for member in front]).markdown()
 
 
@@ -132,7 +132,8 @@ SPREAD = "simple_spread"
 BOTH = [Column(env=env, student="16x16") for env in (SPREAD, "simple_speaker_listener")]
 
 TABLES: dict[str, Callable[[], str]] = {
-    "headline": headline,
+    "headline": lambda: search_front("headline"),
+    "microcontroller": lambda: search_front("microcontroller"),
     "gate": gate,
     "training_step": training_step,
     "distill-terms": lambda: distill(TERMS, BOTH, to="KL"),

@@ -65,6 +65,8 @@ class BaseTable(Strict):
     """Widths of its hidden layers; their number is the depth."""
     prune: Annotated[tuple[Ratio, ...], Field(min_length=1), AfterValidator(_distinct)]
     """Pruning ratios to choose from, for each hidden layer on its own: the share of units that is removed."""
+    round_to: Annotated[int, Field(ge=1, le=64, strict=True)] = 1
+    """Widths become multiples of this, which a target's vector unit may like; never more than the base's."""
 
 
 class GroupTable(Strict):
@@ -89,10 +91,14 @@ class Suggests(Protocol):
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...
 
 
-def pruned_width(dense: int, ratio: float) -> int:
-    """Units left when a share of them is removed: at least one, halves rounded up."""
+def pruned_width(dense: int, ratio: float, round_to: int = 1) -> int:
+    """Units left when a share of them is removed: a multiple of `round_to`, at least one of it, halves rounded up.
+
+    Example: 64 units less 0.7 of them are 19.2, which is 19, or 20 rounded to multiples of 4. A base that is itself no
+    multiple keeps all its units where it would have to grow.
+    """
     # 15 * (1 - 0.9) is 1.4999999999999998 in floats; the decimal 1.5 that was written rounds up.
-    return max(1, int(dense * (1.0 - ratio) + 0.5 + 1e-9))
+    return min(dense, round_to * max(1, int(dense * (1.0 - ratio) / round_to + 0.5 + 1e-9)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +134,9 @@ class GroupSpace:
 
     def _realise(self, base: int, ratios: Sequence[float], bits: str) -> StudentSpec:
         dense = self.table.bases[base]
-        hidden = tuple(pruned_width(width, ratio) for width, ratio in zip(dense.hidden, ratios, strict=True))
+        hidden = tuple(
+            pruned_width(width, ratio, dense.round_to) for width, ratio in zip(dense.hidden, ratios, strict=True)
+        )
         return StudentSpec(family=dense.family, base=dense.hidden, hidden=hidden, bits=parse_bits(bits))
 
 

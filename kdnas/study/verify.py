@@ -29,8 +29,9 @@ from kdnas.units import format_quantity
 TIME_APART = 0.25
 """Share by which times may differ, after scaling with the reference kernel."""
 
-REPEATS = 5
-"""Measurements of students and of the reference kernel, in turns, of which the medians are compared."""
+REPEATS, ATTEMPTS = 5, 3
+"""Measurements of a student and of the reference kernel, in turns, of which the medians are compared; and how often
+that is repeated before times are said to differ, for another process disturbs one and not the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,22 +171,23 @@ def _check_target(
         return
     if said := target.run_tests(path):
         yield _judge(f"tests {where}", "no row is wrong", said, True)
-    references, times = [], dict[str, list[float]]()
-    for _ in range(REPEATS):
-        references.append(target.reference_s())
-        for group, student in team.students.items():
-            times.setdefault(group, []).append(target.measure_student(student, seen[group]).p50_s)
-    busy = statistics.median(references) / card.target.reference_s
     for group, student in team.students.items():
-        yield from _check_group(card, group, statistics.median(times[group]), busy, where)
+        said_s = card.cost["groups"][group]["latency_s"]["p50"]
+        for _ in range(ATTEMPTS):
+            time_s, reference_s = _take_turns(target, student, seen[group])
+            busy = reference_s / card.target.reference_s
+            if agrees := abs(time_s / busy / said_s - 1) <= TIME_APART:
+                break
+        found = f"{format_quantity(time_s, 'time')}, the reference kernel {busy:.2f} times as long"
+        yield _judge(f"time of {group} {where}", f"{format_quantity(said_s, 'time')} (median)", found, agrees)
         yield from _check_sizes(card, target, group, student, seen[group])
 
 
-def _check_group(card: StudentCard, group: str, time_s: float, busy: float, where: str) -> Iterator[Check]:
-    said_s = card.cost["groups"][group]["latency_s"]["p50"]
-    found = format_quantity(time_s, "time") + (f", the reference kernel {busy:.2f} times as long" if busy != 1 else "")
-    agrees = abs(time_s / busy / said_s - 1) <= TIME_APART
-    yield _judge(f"time of {group} {where}", f"{format_quantity(said_s, 'time')} (median)", found, agrees)
+def _take_turns(target: Target, student: Student, views: Floats) -> tuple[float, float]:
+    """Median times of a student and of the reference kernel, in seconds."""
+    turns = [(target.measure_student(student, views).p50_s, target.reference_s()) for _ in range(REPEATS)]
+    own, reference = zip(*turns, strict=True)
+    return statistics.median(own), statistics.median(reference)
 
 
 def _check_sizes(

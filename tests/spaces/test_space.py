@@ -67,6 +67,21 @@ def test_pruned_width(dense, ratio, left):
     assert pruned_width(dense, ratio) == left
 
 
+@pytest.mark.parametrize(
+    ("dense", "ratio", "left"),
+    [
+        (64, 0.7, 20),  # 19.2 are 4.8 fours
+        (64, 0.72, 16),  # 17.92 are 4.48
+        (64, 0.99, 4),  # one four at least
+        (64, 0.0, 64),
+        (10, 0.0, 10),  # 2.5 fours would be 12, and there are no more than 10
+        (3, 0.5, 3),  # nor can there be four here
+    ],
+)
+def test_widths_that_a_vector_unit_likes(dense, ratio, left):
+    assert pruned_width(dense, ratio, 4) == left
+
+
 def test_bits_are_written_weights_activations_inputs():
     assert parse_bits("float") == Bits()
     assert parse_bits("w4a8i6") == Bits(weight=4, activation=8, input=6)

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from kdnas.study.objective import Objective
 from kdnas.study.preflight import Preflight, check_budget
 from kdnas.study.remeasure import remeasure
 from kdnas.study.run_folder import RunFolder, open_run
+from kdnas.study.sensors import removable_features
 from kdnas.study.setup import Setup, open_study, read_study
 from kdnas.study.storage import open_storage, storage_errors
 from kdnas.study.take_up import enqueue_anchors, take_up
@@ -135,11 +136,15 @@ def make_gate(
 
 def describe_constants(setup: Setup) -> str:
     """One sentence on the features that no student of a group reads."""
+    return f"inputs that never change are left out: {describe_features(setup.constant)}"
+
+
+def describe_features(features: Mapping[str, tuple[int, ...]]) -> str:
+    """Features of groups, in a few words: those with equal ones are named together."""
     alike: dict[tuple[int, ...], list[str]] = {}
-    for group, features in setup.constant.items():
-        alike.setdefault(features, []).append(group)
-    told = "; ".join(f"{format_features(features)} of {', '.join(groups)}" for features, groups in alike.items())
-    return f"inputs that never change are left out: {told}"
+    for group, own in features.items():
+        alike.setdefault(own, []).append(group)
+    return "; ".join(f"{format_features(own)} of {', '.join(groups)}" for own, groups in alike.items())
 
 
 def _search(
@@ -188,6 +193,8 @@ def _search(
     recorded = recorded_rows(setup, demonstrations)
     watch.message(f"measuring them again on {target.name}")
     measured = remeasure(setup, target, objective.bank, scored, recorded, watch)
+    if needless := removable_features(setup, objective.bank, measured, recorded):
+        watch.message(f"no student of the front needs {describe_features(needless)}: these sensors may be left out")
     watch.message("exporting")
     return deliver_all(objective, run, measured, recorded, target, watch)
 

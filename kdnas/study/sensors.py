@@ -1,0 +1,51 @@
+"""Inputs that no student of the front needs: sensors that a device may do without."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from kdnas.distill.bank import StudentBank
+from kdnas.export.exporter import AGREEMENT, SAME_ACTION
+from kdnas.policies.arrays import Floats
+from kdnas.policies.distribution import greedy
+from kdnas.students.student import Student
+from kdnas.study.front import Member
+from kdnas.study.setup import Setup
+
+
+def removable_features(
+    setup: Setup, bank: StudentBank, members: Sequence[Member], recorded: Mapping[str, Floats]
+) -> dict[str, tuple[int, ...]]:
+    """Group -> the features of its view that every student of the front reads for nothing.
+
+    Such a feature may be replaced by its mean, and a student acts as before on `AGREEMENT` of the recorded views. That
+    is tried for one feature at a time: two that stand in for each other may both be listed. Groups with recurrent
+    students are left out, for recorded views say nothing of what they remember.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for group in setup.spec.groups:
+        specs = dict.fromkeys(member.candidate[group] for member in members)
+        students = [bank.load(setup.pools[group], spec) for spec in specs]
+        if any(student.hidden_size for student in students):
+            continue
+        needless = [set(needless_features(student, recorded[group])) for student in students]
+        if common := set.intersection(*needless):
+            found[group] = tuple(sorted(common))
+    return found
+
+
+@torch.inference_mode()
+def needless_features(student: Student, views: Floats) -> list[int]:
+    """Features that a student reads, and whose mean over some views (rows, V) does as well."""
+    actions = student.spaces.actions
+    rows = torch.from_numpy(np.ascontiguousarray(views, np.float32))
+    usual = greedy(actions, student(rows))
+    needless = []
+    for feature in student.spaces.kept:
+        without = rows.clone()
+        without[:, feature] = rows[:, feature].mean()
+        off = (greedy(actions, student(without)) - usual).abs().reshape(len(rows), -1).amax(1)
+        if float((off <= SAME_ACTION).double().mean()) >= AGREEMENT:
+            needless.append(feature)
+    return needless

@@ -1,0 +1,31 @@
+import numpy as np
+import torch
+
+from kdnas.envs.spec import AgentSpec
+from kdnas.policies.actions import Discrete
+from kdnas.spaces.spec import StudentSpec
+from kdnas.students import Student
+from kdnas.students.mlp import FAMILY
+from kdnas.study.search import describe_features
+from kdnas.study.sensors import needless_features
+
+SPACES = AgentSpec(observation_size=4, actions=Discrete(2), constant=(3,))
+
+
+def test_what_a_student_does_not_need() -> None:
+    """It names the larger of two numbers, reads a third for nothing, and is not shown the fourth."""
+    spec = StudentSpec(family="mlp", base=(3,), hidden=(3,))
+    network = FAMILY.build(spec, SPACES.inputs, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        # Logits relu(a - b) and relu(b - a); the third adds what no decision can turn on.
+        network.linears[0].weight.copy_(torch.tensor([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 0.0, 1e-6]]))
+        network.linears[0].bias.zero_()
+        network.linears[1].weight.copy_(torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]))
+        network.linears[1].bias.zero_()
+    student = Student(spec, SPACES, network).eval()
+    views = np.random.default_rng(0).standard_normal((2000, 4)).astype(np.float32)
+    assert needless_features(student, views) == [2]
+
+
+def test_features_in_words() -> None:
+    assert describe_features({"a": (1, 2, 3), "b": (0,), "c": (1, 2, 3)}) == "1-3 of a, c; 0 of b"

@@ -110,7 +110,8 @@ class FloatDeepSetC(Network):
             begin, into = begin + count * width, into + self._encoding
         for index, (weights, _) in enumerate(self._layers):
             rows, columns = weights.shape
-            tables, ends = f"{name}_weights_{index}, {name}_biases_{index}", f"{vectors[index + 1]}, {vectors[index + 2]}"
+            tables = f"{name}_weights_{index}, {name}_biases_{index}"
+            ends = f"{vectors[index + 1]}, {vectors[index + 2]}"
             lines.append(f"KDNAS_SEE_FLOATS({vectors[index + 1]}, {columns}u);")
             lines.append(f"kdnas_dense({tables}, {ends}, {rows}u, {columns}u);")
             if index < len(self._layers) - 1:

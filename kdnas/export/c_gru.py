@@ -93,6 +93,7 @@ class IntegerGruC(Network):
         self._integers = integers
         self.weight_bits = integers.weight_bits
         self.units, self.zero = integers.units, 1 << (integers.state_bits - 1)
+        self.state_step = 1.0 / self.zero
         self.hidden = ("relu",) * bool(integers.encoder)
         self.parts = (CURVES, SEE_SUMS, integer_cell(self.weight_bits))
         self.shared = (KNOTS,)

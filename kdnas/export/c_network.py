@@ -76,7 +76,9 @@ class Network(ABC):
     units: int = 0
     """Numbers of the state that it keeps from step to step."""
     zero: int = 0
-    """What stands for 0 in the state."""
+    """What stands for 0 in the state of C."""
+    state_step: float = 1.0
+    """What 1 in a state is worth."""
     index: Sequence[int] | None = None
     """Which of its inputs it reads; None for all."""
     vectors: Sequence[Vector]

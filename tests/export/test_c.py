@@ -17,7 +17,8 @@ from kdnas.errors import StudentError
 from kdnas.export import CExporter
 from kdnas.export.c_library import FLAGS, CLibrary, compile_library, find_compiler
 from kdnas.export.c_source import name_groups
-from kdnas.export.c_student import CStudent, literal
+from kdnas.export.c_network import literal
+from kdnas.export.c_student import CStudent
 from kdnas.policies.actions import ActionSpace, Box, Discrete, MultiDiscrete
 from kdnas.policies.arrays import Floats
 from kdnas.profiling.memory import memory_bytes
@@ -35,6 +36,8 @@ STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion"
 SANITIZED = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 BITS = ("float", "w2a8i8", "w3a4i6", "w4a8i8", "w6a8i8", "w8a8i8", "w5a3i4")
 FORMS = [("mlp", bits) for bits in BITS]
+FORMS += [("gru", bits) for bits in ("float", "w2a8i8", "w3a4i6", "w4a8i8", "w7a2i5", "w8a8i8")]
+FORMS += [("deepset", bits) for bits in ("float", "w2a4i8", "w4a8i8", "w5a3i4", "w6a8i6", "w8a8i8")]
 FORMS += [("mlp_softsign", bits) for bits in ("float", "w2a8i8", "w3a4i6", "w6a2i8", "w8a8i8")]
 KINDS: dict[str, tuple[ActionSpace, bool]] = {
     "one": (Discrete(5), False),
@@ -45,6 +48,19 @@ KINDS: dict[str, tuple[ActionSpace, bool]] = {
 }
 HIDDEN = {"one": (24, 16), "masked": (9,), "factors": (17, 6), "clipped": (8, 33, 7), "squashed": (1, 40)}
 CONSTANT = {"one": (14, 15, 16, 17), "factors": (2,)}
+ENTITIES = {
+    "one": Entities(
+        own=(0, 1, 2, 3),
+        sets=(
+            EntitySet(name="landmarks", members=((4, 5), (6, 7), (8, 9))),
+            EntitySet(name="others", members=((10, 11), (12, 13))),
+        ),
+    ),
+    "masked": Entities(own=(), sets=(EntitySet(name="all", members=((3, 1), (0, 2))),)),  # 4 belongs to none
+    "factors": Entities(own=(6, 0), sets=(EntitySet(name="all", members=((1,), (3,), (4,), (5,))),)),
+    "clipped": Entities(own=(9,), sets=(EntitySet(name="all", members=tuple((i, i + 5, i + 11) for i in range(3))),)),
+    "squashed": Entities(own=(2,), sets=(EntitySet(name="one", members=((0, 1),)),)),
+}
 SIZES = {"one": 18, "masked": 5, "factors": 7, "clipped": 16, "squashed": 3}
 
 needs_cc = pytest.mark.skipif(find_compiler() is None, reason="there is no C compiler")
@@ -58,9 +74,16 @@ def zoo(make_student: MakeStudent, make_team: MakeTeam) -> Callable[[str, str], 
         students = {}
         for kind, (actions, masked) in KINDS.items():
             constant = CONSTANT.get(kind, ())
-            spaces = AgentSpec(observation_size=SIZES[kind], actions=actions, masked=masked, constant=constant)
+            spaces = AgentSpec(
+                observation_size=SIZES[kind],
+                actions=actions,
+                masked=masked,
+                constant=constant,
+                entities=ENTITIES[kind],
+            )
+            hidden = (*HIDDEN[kind], 4) if (kind, family) == ("masked", "deepset") else HIDDEN[kind]
             normalisation = Normalisation(shift=(0.5,) * 6, scale=(1.5,) * 6) if kind == "factors" else None
-            students[kind] = make_student(bits, spaces, HIDDEN[kind], normalisation, family)
+            students[kind] = make_student(bits, spaces, hidden, normalisation, family)
         return make_team(students, {kind: (kind, "twin") if kind == "one" else (kind,) for kind in KINDS})
 
     return make
@@ -85,7 +108,8 @@ def test_c_is_its_reference(
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(artifact.files)
     assert (artifact.checked_rows, artifact.note) == (5000, "")
     assert artifact.agreed_rows >= 4996
-    assert artifact.max_error < (1e-5 if bits == "float" else 0.1)
+    # One step of one activation; in few bits such a step is large.
+    assert artifact.max_error < (1e-5 if bits == "float" else 0.1 if "mlp" in family else 0.5)
     assert build(tmp_path, "test.c", "-DKDNAS_TRACE") == "0 of 320 rows are wrong\n"
     portable = ("-DKDNAS_TRACE", "-DKDNAS_VECTORS=0", "-DKDNAS_DIVIDE=0")
     assert build(tmp_path, "test.c", *portable, flags=(*SANITIZED, "-O0")) == "0 of 320 rows are wrong\n"

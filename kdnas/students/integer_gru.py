@@ -74,7 +74,10 @@ class IntegerGru:
         drop = UNIT_BITS + 1 - self.state_bits
         mixed = new + share(update, (hidden.astype(np.int64) << drop) - new)
         # Counted from -1, so that no negative number is shifted.
-        steps = np.minimum((mixed + ONE + (1 << (drop - 1))) >> drop, (1 << self.state_bits) - 1)
+        whole = mixed + ONE + (1 << (drop - 1))
+        steps = whole >> drop
+        steps -= (whole & ((1 << drop) - 1) == 0) & (steps & 1)  # half to even
+        steps = np.minimum(steps, (1 << self.state_bits) - 1)
         return np.asarray(steps - (1 << (self.state_bits - 1)), np.int32)
 
     def step(self, inputs: Floats, hidden: NDArray[np.int32] | None) -> tuple[Floats, NDArray[np.int32]]:

@@ -97,7 +97,7 @@ static void kdnas_cell_{bits}(const uint8_t *weights, const int32_t *biases, con
 """
 
 FLOAT_CELL = """\
-static inline float kdnas_sigmoid(float sum)
+static inline float kdnas_sigmoidf(float sum)
 {
     return 1.0f / (1.0f + expf(-sum));
 }
@@ -121,8 +121,8 @@ static void kdnas_cell(const float *weights, const float *biases, const float *g
         }
         for (size_t i = 0; i < count; i++) {
             const size_t at = unit + i;
-            const float reset = kdnas_sigmoid(gates[at] + sums[0][i]);
-            const float update = kdnas_sigmoid(gates[units + at] + sums[1][i]);
+            const float reset = kdnas_sigmoidf(gates[at] + sums[0][i]);
+            const float update = kdnas_sigmoidf(gates[units + at] + sums[1][i]);
             const float candidate = tanhf(gates[2u * units + at] + reset * sums[2][i]);
             into[at] = candidate + update * (held[at] - candidate);
         }

@@ -139,6 +139,21 @@ def test_c_is_its_reference(
 
 
 @needs_cc
+def test_one_team_may_have_students_of_every_kind(
+    make_student: MakeStudent, make_team: MakeTeam, observe: Observe, tmp_path: Path
+) -> None:
+    spaces = AgentSpec(observation_size=18, actions=Discrete(5), entities=ENTITIES["one"])
+    students = {
+        f"{family}_{bits}": make_student(bits, spaces, kind=family)
+        for family in ("mlp", "mlp_softsign", "gru", "deepset")
+        for bits in ("float", "w4a8i8", "w3a4i6")
+    }
+    team = make_team(students, {group: (group,) for group in students})
+    CExporter().export(team, tmp_path, recorded=dict.fromkeys(students, observe(64, 18)))
+    assert build(tmp_path, "main.c").count("\n") == 12
+
+
+@needs_cc
 def test_ties_go_to_the_lowest_legal_choice(make_student: MakeStudent, make_team: MakeTeam, tmp_path: Path) -> None:
     spaces = AgentSpec(observation_size=3, actions=Discrete(4), masked=True)
     student = make_student("w4a8i8", spaces, (6,))

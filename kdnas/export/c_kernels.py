@@ -241,12 +241,7 @@ _FLOATS = {RELU.name: _RELU, SOFTSIGN.name: _SOFTSIGN}
 
 
 def kernels(
-    widths: Iterable[int],
-    hidden: Iterable[tuple[str, int]],
-    *,
-    columns: int,
-    discrete: bool,
-    own: Iterable[str] = (),
+    widths: Iterable[int], hidden: Iterable[tuple[str, int]], own: Iterable[str], *, columns: int, discrete: bool
 ) -> str:
     """What a file needs whose layers have weights of these bits (`FLOAT` too), and hidden layers of these activations
     and bits.

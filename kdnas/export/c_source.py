@@ -182,7 +182,7 @@ def write_source(students: Mapping[str, CStudent], prefix: str) -> str:
     columns = max(student.network.columns for student in own)
     widths = [student.network.weight_bits for student in own]
     parts = [part for student in own for part in student.network.parts]
-    shared = kernels(widths, deep, columns=columns, discrete=discrete, own=parts)
+    shared = kernels(widths, deep, parts, columns=columns, discrete=discrete)
     includes = ["<stddef.h>", "<stdint.h>", "<string.h>"]
     includes += ["<math.h>"] if any(_needs_libm(student) for student in own) else []
     head = f'#include "{HEADER}"\n\n' + "".join(f"#include {name}\n" for name in sorted(includes)) + "\n"

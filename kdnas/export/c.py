@@ -21,7 +21,7 @@ from kdnas.export.c_source import (
     write_main,
     write_source,
 )
-from kdnas.export.c_student import CStudent
+from kdnas.export.c_student import TRACK, CStudent
 from kdnas.export.c_vectors import ROWS, Vectors, write_test, write_vectors
 from kdnas.export.exporter import AGREEMENT, SAME_ACTION, Artifact, check_recorded
 from kdnas.policies.actions import Box, Discrete, MultiDiscrete
@@ -42,7 +42,9 @@ class CExporter:
     real bit-width. Nothing is allocated, and every name begins with the prefix.
 
     Quantized students are held against `kdnas.students.integer`, bit for bit in every layer of every recorded row;
-    float ones act as they do in torch. Without a C compiler on this machine only the reference is compared, and the
+    float ones act as they do in torch. Recurrent ones are compared on tracks of a few rows; what the student says in
+    torch it says from the state of the reference before each step, because a state that is rounded otherwise, at one
+    step of ten thousand, is remembered. Without a C compiler on this machine only the reference is compared, and the
     artifact says so.
     """
 
@@ -146,18 +148,26 @@ def _masks(student: CStudent, rows: int) -> list[Bools | None]:
 
 
 def _vectors(student: CStudent, recorded: Floats) -> Vectors:
-    """Rows from all over the recording; of float students those whose action no rounding can change."""
+    """Rows from all over the recording; of float students those whose action no rounding can change.
+
+    Rows of a recurrent student are taken by whole tracks.
+    """
     mask = _masks(student, len(recorded))[-1]
     actions = student.student.spaces.actions
     layers, outputs = student.answer(recorded)
     chosen = decide(actions, outputs, mask)
-    rows = np.arange(len(recorded))
+    robust = np.ones(len(recorded), np.bool_)
     if not student.integer and not isinstance(actions, Box):
         step = np.float32(CLOSE) * np.abs(outputs).max()
         nudged = [decide(actions, outputs - step * np.eye(outputs.shape[1], dtype=np.float32)[index], mask)
                   for index in range(outputs.shape[1])]  # fmt: skip
-        rows = rows[[all((each[row] == chosen[row]).all() for each in nudged) for row in rows]]
-    rows = rows[np.linspace(0, len(rows) - 1, min(ROWS, len(rows))).astype(np.int64)] if len(rows) else rows
+        robust = np.array([all((each[row] == chosen[row]).all() for each in nudged) for row in range(len(recorded))])
+    length = TRACK if student.recurrent else 1
+    begins = range(0, max(len(recorded) - length + 1, 1), length)
+    tracks = [np.arange(len(recorded))[begin : begin + length] for begin in begins]
+    tracks = [track for track in tracks if robust[track].all()]
+    spread = np.linspace(0, len(tracks) - 1, min(ROWS // length, len(tracks))).astype(np.int64)
+    rows = np.concatenate([np.arange(0), *(tracks[index] for index in spread)])
     return Vectors(
         observations=recorded[rows].astype(np.float32),
         mask=None if mask is None else mask[rows],

@@ -241,12 +241,12 @@ _FLOATS = {RELU.name: _RELU, SOFTSIGN.name: _SOFTSIGN}
 
 
 def kernels(
-    widths: Iterable[int], hidden: Iterable[tuple[str, int]], *, columns: int, discrete: bool
+    widths: Iterable[int], hidden: Iterable[tuple[str, int]], own: Iterable[str], *, columns: int, discrete: bool
 ) -> str:
     """What a file needs whose layers have weights of these bits (`FLOAT` too), and hidden layers of these activations
     and bits.
 
-    `columns` are those of its widest layer.
+    `columns` are those of its widest layer, `own` the text that only some families need.
     """
     widths, hidden = sorted(set(widths)), sorted(set(hidden))
     integers = [bits for bits in widths if bits != FLOAT]
@@ -264,6 +264,7 @@ def kernels(
     if FLOAT in widths:
         parts += [_SEE_FLOATS, _DENSE]
         parts += [_FLOATS[kind] for kind, own in hidden if own == FLOAT]
+    parts += dict.fromkeys(own)
     parts += [_BEST] if discrete else []
     return "\n".join(parts)
 

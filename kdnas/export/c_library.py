@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kdnas.errors import StudentError
 from kdnas.export.c_source import SOURCE, action_numbers, has_mask
-from kdnas.export.c_student import CStudent
+from kdnas.export.c_student import TRACK, CStudent
 from kdnas.policies.actions import Box
 from kdnas.policies.arrays import Actions, Bools, Floats
 
@@ -54,9 +54,12 @@ class CLibrary:
         self._trace.argtypes, self._trace.restype = [ctypes.c_void_p], None
 
     def run(self, student: CStudent, views: Floats, mask: Bools | None = None) -> tuple[NDArray[Any], Floats, Actions]:
-        """Layers as traced (B, ...), outputs (B, N) and actions (B, *shape) of views (B, V)."""
+        """Layers as traced (B, ...), outputs (B, N) and actions (B, *shape) of views (B, V).
+
+        Views of a recurrent student are tracks of `TRACK` steps, one after the other.
+        """
         step = getattr(self._library, f"{student.name}_step")
-        arguments = 4 if has_mask(student) else 3
+        arguments = 3 + has_mask(student) + student.recurrent
         step.argtypes, step.restype = [ctypes.c_void_p] * arguments, None
         space, count = student.student.spaces.actions, len(views)
         rows = np.ascontiguousarray(views, np.float32)
@@ -66,10 +69,15 @@ class CLibrary:
         seen = np.zeros((count, student.traced), np.uint8)
         legal = None if mask is None else np.ascontiguousarray(mask, np.uint8)
         places = [rows, *([legal] if has_mask(student) else []), actions, outputs]
+        state = np.zeros(student.network.units, np.uint8 if student.integer else np.float32)
+        begin = getattr(self._library, f"{student.name}_begin") if student.recurrent else None
+        held = [state.ctypes.data] if student.recurrent else []
         at = [(None, 0) if place is None else (place.ctypes.data, place.strides[0]) for place in places]
         for row in range(count):
+            if begin is not None and row % TRACK == 0:
+                begin(ctypes.c_void_p(state.ctypes.data))
             self._trace(seen.ctypes.data + row * student.traced)
-            step(*(None if begin is None else begin + row * stride for begin, stride in at))
+            step(*held, *(None if start is None else start + row * stride for start, stride in at))
         layers: NDArray[Any] = seen if student.integer else seen.view(np.float32)
         chosen: NDArray[Any] = actions.reshape(count, *space.shape)
         return layers, outputs, chosen if isinstance(space, Box) else chosen.astype(np.int64)

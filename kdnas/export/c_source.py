@@ -15,6 +15,7 @@ _HEADER = """\
 /* {title}: students written by kdnas. C99, no library{libm}, no memory but the stack.
  *
  * One function a group, for each agent of the group: give it what the agent observes, and it says what the agent does.
+ * Where agents remember, each of them has a state of its own.
  */
 #ifndef {macro}_TEAM_H
 #define {macro}_TEAM_H
@@ -43,16 +44,33 @@ _GROUP = """\
 #define {macro}_OBSERVATION {observation}
 #define {macro}_OUTPUTS {outputs}
 #define {macro}_ACTION {numbers}
-{prototype};
+{state}{prototype};
+
+"""
+
+_STATE = """\
+/* What an agent remembers; {name}_begin at the beginning of each episode. */
+typedef struct {{
+    {kind} hidden[{units}];
+}} {name}_state;
+void {name}_begin({name}_state *state);
+"""
+
+_BEGIN = """\
+void {name}_begin({name}_state *state)
+{{
+    for (size_t i = 0; i < {units}u; i++)
+        state->hidden[i] = {zero};
+}}
 
 """
 
 _STEP = """\
 /* Group {group}: {spec}, {bytes} bytes of tables. */
 {tables}
-{prototype}
+{begin}{prototype}
 {{
-    union {{ float outputs[{outputs}]; {value} values[{live}]; }} live;
+    union {{ float outputs[{outputs}]; {sums}{value} values[{live}]; }} live;
     {body}
 }}
 """
@@ -73,12 +91,17 @@ _MAIN_STEP = """\
     {{
         const float observation[{macro}_OBSERVATION] = {{0.0f}};
         {kind} action[{macro}_ACTION];
-        {name}_step(observation, {mask}action, NULL);
+{begin}        {name}_step({state}observation, {mask}action, NULL);
         printf("{label}:");
         for (int i = 0; i < {macro}_ACTION; i++)
             printf(" {format}", {cast}action[i]);
         printf("\\n");
     }}
+"""
+
+_MAIN_BEGIN = """\
+        {name}_state state;
+        {name}_begin(&state);
 """
 
 MAKEFILE = """\
@@ -136,14 +159,15 @@ def write_header(team: Team, students: Mapping[str, CStudent], prefix: str) -> s
             observation=student.student.spaces.observation_size,
             outputs=student.student.spaces.actions.outputs,
             numbers=action_numbers(student.student.spaces.actions),
+            state=_state(student),
             prototype=_prototype(student),
         )
         for group, student in students.items()
     ]
-    squashed = any(_squashes(student.student.spaces.actions) for student in students.values())
+    libm = any(_needs_libm(student) for student in students.values())
     return _HEADER.format(
         title=_comment(team.spec.name),
-        libm=" but the mathematical one" if squashed else "",
+        libm=" but the mathematical one" if libm else "",
         macro=prefix.upper(),
         prefix=prefix,
         groups="".join(groups),
@@ -153,13 +177,14 @@ def write_header(team: Team, students: Mapping[str, CStudent], prefix: str) -> s
 def write_source(students: Mapping[str, CStudent], prefix: str) -> str:
     """`team.c`."""
     own = list(students.values())
-    deep = [(each.network.activation.name, each.network.weight_bits) for each in own if len(each.network.widths) > 2]
+    deep = [(kind, each.network.weight_bits) for each in own for kind in each.network.hidden]
     discrete = any(not isinstance(student.student.spaces.actions, Box) for student in own)
-    columns = max(width for student in own for width in student.network.widths[:-1])
+    columns = max(student.network.columns for student in own)
     widths = [student.network.weight_bits for student in own]
-    shared = kernels(widths, deep, columns=columns, discrete=discrete)
+    parts = [part for student in own for part in student.network.parts]
+    shared = kernels(widths, deep, parts, columns=columns, discrete=discrete)
     includes = ["<stddef.h>", "<stdint.h>", "<string.h>"]
-    includes += ["<math.h>"] if any(_squashes(student.student.spaces.actions) for student in own) else []
+    includes += ["<math.h>"] if any(_needs_libm(student) for student in own) else []
     head = f'#include "{HEADER}"\n\n' + "".join(f"#include {name}\n" for name in sorted(includes)) + "\n"
     return head + _prefixed(shared, prefix) + "".join(f"\n{_step(group, student, prefix)}" for group, student in
                                                      students.items())  # fmt: skip
@@ -175,6 +200,8 @@ def write_main(students: Mapping[str, CStudent]) -> str:
                 macro=student.name.upper(),
                 name=student.name,
                 kind="float" if continuous else "int32_t",
+                begin=_MAIN_BEGIN.format(name=student.name) if student.recurrent else "",
+                state="&state, " if student.recurrent else "",
                 mask="NULL, " if has_mask(student) else "",
                 label=re.sub(r'[\\"%]', "_", _comment(group)),
                 format="%g" if continuous else "%d",
@@ -197,7 +224,22 @@ def action_numbers(actions: ActionSpace) -> int:
 def _prototype(student: CStudent) -> str:
     mask = "const uint8_t *mask, " if has_mask(student) else ""
     kind = "float" if isinstance(student.student.spaces.actions, Box) else "int32_t"
-    return f"void {student.name}_step(const float *observation, {mask}{kind} *action, float *outputs)"
+    state = f"{student.name}_state *state, " if student.recurrent else ""
+    return f"void {student.name}_step({state}const float *observation, {mask}{kind} *action, float *outputs)"
+
+
+def _state(student: CStudent) -> str:
+    if not student.recurrent:
+        return ""
+    kind = "uint8_t" if student.integer else "float"
+    return _STATE.format(name=student.name, kind=kind, units=student.network.units)
+
+
+def _begin(student: CStudent) -> str:
+    if not student.recurrent:
+        return ""
+    zero = f"{student.network.zero}u" if student.integer else "0.0f"
+    return _BEGIN.format(name=student.name, units=student.network.units, zero=zero)
 
 
 def _step(group: str, student: CStudent, prefix: str) -> str:
@@ -225,12 +267,14 @@ def _step(group: str, student: CStudent, prefix: str) -> str:
     return _STEP.format(
         group=_comment(group),
         spec=student.student.spec,
-        bytes=sum(table.values.nbytes for table in tables),
+        bytes=sum(table.values.nbytes for table in [*tables, *student.network.shared]),
         tables="\n".join(table.text for table in tables),
+        begin=_begin(student),
         prototype=_prototype(student),
         outputs=actions.outputs,
         value=_prefixed(student.network.value, prefix),
         live=student.live,
+        sums=f"int32_t sums[{student.sums}]; " if student.sums else "",
         body="\n    ".join(lines),
     )
 
@@ -239,8 +283,9 @@ def _prefixed(text: str, prefix: str) -> str:
     return re.sub(r"\bkdnas_", f"{prefix}_", re.sub(r"\bKDNAS_", f"{prefix.upper()}_", text))
 
 
-def _squashes(actions: ActionSpace) -> bool:
-    return isinstance(actions, Box) and actions.squashed
+def _needs_libm(student: CStudent) -> bool:
+    actions = student.student.spaces.actions
+    return student.network.libm or (isinstance(actions, Box) and actions.squashed)
 
 
 def _comment(text: str) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdnas.export.c_network import Table
 from kdnas.export.c_source import action_numbers, has_mask
-from kdnas.export.c_student import CStudent, Table
+from kdnas.export.c_student import TRACK, CStudent
 from kdnas.policies.actions import Box
 from kdnas.policies.arrays import Bools, Floats
 
@@ -48,13 +49,13 @@ _GROUP = """\
 static int {name}_test(void)
 {{
     int wrong = 0;
-    for (int row = 0; row < {rows}; row++) {{
+{state}    for (int row = 0; row < {rows}; row++) {{
         {action} action[{numbers}];
         float outputs[{outputs}];
         unsigned char seen[{traced}];
         int right = 1;
-        {prefix}_trace(seen);
-        {name}_step({name}_observations + row * {observation}, {mask}action, outputs);
+{begin}        {prefix}_trace(seen);
+        {name}_step({given}{name}_observations + row * {observation}, {mask}action, outputs);
         for (int i = 0; i < {outputs}; i++)
             right &= {same_output};
         for (int i = 0; i < {numbers}; i++)
@@ -63,6 +64,11 @@ static int {name}_test(void)
     }}
     return wrong;
 }}
+"""
+
+_BEGIN = """\
+        if (row % {track} == 0)
+            {name}_begin(&state);
 """
 
 _INTEGER_LAYERS = """\
@@ -80,7 +86,7 @@ _FLOAT_LAYERS = """\
 
 @dataclass(frozen=True, kw_only=True)
 class Vectors:
-    """Rows of one group, and what is expected of them."""
+    """Rows of one group, and what is expected of them; a recurrent one begins anew every `TRACK` rows."""
 
     observations: Floats
     mask: Bools | None
@@ -125,6 +131,9 @@ def write_test(students: Mapping[str, CStudent], vectors: Mapping[str, Vectors],
                 name=name,
                 prefix=prefix,
                 rows=count,
+                state=f"    {name}_state state;\n" if student.recurrent else "",
+                begin=_BEGIN.format(name=name, track=TRACK) if student.recurrent else "",
+                given="&state, " if student.recurrent else "",
                 action="float" if continuous else "int32_t",
                 numbers=numbers,
                 outputs=actions.outputs,

@@ -12,23 +12,21 @@ _WORD_BYTES = FLOAT_BITS // 8
 def memory_bytes(layers: Sequence[LayerShape], normalised_features: int = 0) -> int:
     """Memory of one agent, with weights packed to their bits.
 
-    Sum over layers of ceil(rows x columns x weight bits / 8), 4 bytes per bias and per scale; the largest pair of
-    vectors that is live at once, what a layer reads and what it writes (for all entities, where they share it), at 1
-    byte an element up to 8 bits and 4 otherwise; the recurrent state, at the same; 8 bytes (a shift and a scale) per
-    normalised feature.
+    Sum over layers of ceil(rows x columns x weight bits / 8), 4 bytes per bias and per scale, and other tables; the
+    largest pair of vectors that is live at once, what a layer reads (for all entities, where they share it) and what it
+    writes, at 1 byte an element up to 8 bits and 4 otherwise; the recurrent state, at the same; 8 bytes (a shift and a
+    scale) per normalised feature.
+
+    Generated C is as large, to the byte.
 
     Example: 18-16-5 at w4a8i8 is 144 + 40 bytes of weights, 4 x 21 of biases, 4 x 39 of scales (one a row and one an
     input), and max(18 + 16, 16 + 4 x 5) = 36 of activations: 460.
     """
     return (
-        sum(-(-layer.rows * layer.columns * layer.weight_bits // 8) for layer in layers)
+        sum(-(-layer.rows * layer.columns * layer.weight_bits // 8) + layer.table_bytes for layer in layers)
         + _WORD_BYTES * sum(layer.rows * layer.bias + layer.scales for layer in layers)
-        + max(
-            layer.times
-            * (layer.columns * _stored_bytes(layer.input_bits) + layer.rows * _stored_bytes(layer.output_bits))
-            for layer in layers
-        )
-        + sum(layer.columns * _stored_bytes(layer.input_bits) for layer in layers if layer.recurrent)
+        + max(_read_bytes(layer) + _written_bytes(layer) for layer in layers)
+        + sum(_read_bytes(layer) for layer in layers if layer.recurrent)
         + 2 * _WORD_BYTES * normalised_features
     )
 
@@ -48,3 +46,12 @@ def parameters(layers: Sequence[LayerShape]) -> int:
 
 def _stored_bytes(bits: int) -> int:
     return 1 if bits <= 8 else _WORD_BYTES
+
+
+def _read_bytes(layer: LayerShape) -> int:
+    return layer.times * layer.columns * _stored_bytes(layer.input_bits)
+
+
+def _written_bytes(layer: LayerShape) -> int:
+    entries = layer.times * layer.rows if layer.writes is None else layer.writes
+    return entries * _stored_bytes(layer.output_bits)

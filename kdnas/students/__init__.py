@@ -6,7 +6,17 @@ from kdnas.students.card import StudentCard
 from kdnas.students.card_page import render_card
 from kdnas.students.deepset import DeepSet, DeepSetFamily, QuantDeepSet
 from kdnas.students.fake_quant import FakeQuantMlp
-from kdnas.students.family import Family, LayerShape, Place, Settling, TwinMaker, Units, load_family
+from kdnas.students.family import (
+    Family,
+    IntegerForm,
+    IntegerMaker,
+    LayerShape,
+    Place,
+    Settling,
+    TwinMaker,
+    Units,
+    load_family,
+)
 from kdnas.students.gru import Gru, GruFamily, QuantGru
 from kdnas.students.mlp import Mlp, MlpFamily, QuantMlp
 from kdnas.students.student import Normalisation, Seats, Student, Team
@@ -23,6 +33,8 @@ __all__ = [
     "Family",
     "Gru",
     "GruFamily",
+    "IntegerForm",
+    "IntegerMaker",
     "LayerShape",
     "Mlp",
     "MlpFamily",

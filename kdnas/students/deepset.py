@@ -16,8 +16,17 @@ from kdnas.errors import StudentError
 from kdnas.spaces.spec import FLOAT_BITS, StudentSpec
 from kdnas.students.fake_quant import snap
 from kdnas.students.family import LayerShape, Place, Units
+from kdnas.students.input_ranges import InputRanges
+from kdnas.students.integer_deepset import IntegerDeepSet, deepset_integers
 from kdnas.students.linears import make_linear
-from kdnas.students.quantizers import make_relu, make_signed, quantize_linear, quantize_outputs
+from kdnas.students.quantizers import (
+    fit_ranges,
+    make_relu,
+    make_unit_range,
+    make_unit_relu,
+    quantize_linear,
+    quantize_outputs,
+)
 
 
 class Sets(nn.Module):
@@ -30,6 +39,15 @@ class Sets(nn.Module):
         self.own, self.encoding = len(entities.own), encoding
         self.shapes = [(len(each.members), each.width) for each in entities.sets]
         self.register_buffer("index", torch.tensor(entities.features), persistent=False)
+
+    @property
+    def ranges(self) -> list[int]:
+        """Of each declared feature, which range is its own: all members of a set share those of their features."""
+        places, begin = list(range(self.own)), self.own
+        for count, width in self.shapes:
+            places += [*range(begin, begin + width)] * count
+            begin += width
+        return places
 
     def gather(self, views: Tensor) -> Tensor:
         """(rows, V) -> (rows, F): the declared features alone, in the order of the declaration."""
@@ -73,21 +91,23 @@ class DeepSet(nn.Module):
         return outputs
 
 
-class QuantDeepSet(nn.Module):
+class QuantDeepSet(InputRanges):
     """The same network with integer matrix products.
 
-    Views are signed and encodings unsigned, and all members of a set share one scale, so that their order makes no
-    difference here either. Own features and means are quantized together, signed, at activation bits.
+    What is seen of entities is signed, with one scale for a feature of all members of a set, so that their order makes
+    no difference here either. Encodings lie between 0 and 1, unsigned: their rows start so. Own features, each at a
+    scale of its own, and means are signed integers of activation bits between -1 and 1.
     """
 
     def __init__(self, floating: DeepSet, spec: StudentSpec) -> None:
-        super().__init__()
-        bits = spec.bits
+        super().__init__(floating.sets.ranges)
+        self.bits = bits = spec.bits
         self.sets = floating.sets
-        self.quantize_input = make_signed(bits.input)
+        self.quantize_input = make_unit_range(bits.input)
         self.encoders = nn.ModuleList(quantize_linear(linear, bits.weight) for linear in floating.encoders)
-        self.encoder_relus = nn.ModuleList(make_relu(bits.activation) for _ in floating.encoders)
-        self.quantize_pooled = make_signed(bits.activation)
+        self.encoder_relus = nn.ModuleList(make_unit_relu(bits.activation) for _ in floating.encoders)
+        self.quantize_pooled = make_unit_range(bits.activation)
+        self._reached = torch.zeros(len(floating.encoders), self.sets.encoding)
         *linears, head = floating.linears
         self.linears = nn.ModuleList(
             [*(quantize_linear(linear, bits.weight) for linear in linears), quantize_outputs(head, bits.weight)]
@@ -95,18 +115,55 @@ class QuantDeepSet(nn.Module):
         self.relus = nn.ModuleList(make_relu(bits.activation) for _ in linears)
 
     def forward(self, views: Tensor) -> Tensor:
-        seen = self.quantize_input(self.sets.gather(views))
-        own, members = self.sets.split(seen.value)
-        encoded = [
-            relu(linear(seen.set(value=each))).value
-            for linear, relu, each in zip(self.encoders, self.encoder_relus, members, strict=True)
-        ]
-        hidden: Any = self.quantize_pooled(self.sets.pool(own, encoded))
+        features = self.sets.gather(views)
+        if self.training and self.unseen:
+            self._calibrate(features.detach())
+        hidden = self.pool(features)
         for linear, relu in zip(self.linears[:-1], self.relus, strict=True):
             hidden = relu(linear(hidden))
         outputs: Any = self.linears[-1](hidden)
         value: Tensor = outputs.value
         return value if self.training or torch.onnx.is_in_onnx_export() else snap(value, outputs.scale)
+
+    def pool(self, features: Tensor) -> Any:
+        """Declared features (rows, F) -> own ones and means (rows, F0 + S * E), quantized."""
+        own, members = self.sets.split(features * self.input_factors())
+        encoded = self.encode([self.quantize_input(seen) for seen in members])
+        return self.quantize_pooled(self.sets.pool(own, encoded))
+
+    def encode(self, members: Sequence[Any]) -> list[Tensor]:
+        """Of each set, what its members (rows * K, d), quantized, are encoded as: (rows * K, E)."""
+        return [
+            relu(linear(seen)).value
+            for linear, relu, seen in zip(self.encoders, self.encoder_relus, members, strict=True)
+        ]
+
+    @torch.no_grad()
+    def _calibrate(self, features: Tensor) -> None:
+        """Widen the ranges of inputs, and of encodings, to those of some more features (rows, F).
+
+        The function stays the same: what reads them is multiplied by as much as they are divided by.
+        """
+        factors = self.widen(features)
+        reader: Any = self.linears[0]
+        reader.weight[:, : self.sets.own] *= factors[: self.sets.own]
+        begin, scaled = self.sets.own, features * self.input_factors()
+        self._reached = self._reached.to(features.device)
+        for index, (linear, seen) in enumerate(zip(self.encoders, self.sets.split(scaled)[1], strict=True)):
+            encoder: Any = linear
+            encoder.weight *= factors[begin : begin + seen.shape[1]]
+            begin += seen.shape[1]
+            reached = nn.functional.linear(seen, encoder.weight, encoder.bias).amax(0)
+            # In today's units the largest so far is 1, or 0 where nothing was above it yet.
+            ratio = torch.maximum(reached, self._reached[index])
+            self._reached[index] = (ratio > 0).float()
+            ratio = torch.where(ratio > 0, ratio, 1.0)
+            encoder.weight /= ratio[:, None]
+            encoder.bias /= ratio
+            block = self.sets.own + index * self.sets.encoding
+            reader.weight[:, block : block + self.sets.encoding] *= ratio
+            fit_ranges(encoder, self.bits.weight)
+        fit_ranges(reader, self.bits.weight)
 
 
 class DeepSetFamily:
@@ -151,12 +208,17 @@ class DeepSetFamily:
         assert isinstance(network, DeepSet)
         return QuantDeepSet(network, spec)
 
+    def integers(self, network: nn.Module, spec: StudentSpec) -> IntegerDeepSet:
+        assert isinstance(network, QuantDeepSet)
+        return deepset_integers(network, spec)
+
     def hidden_size(self, spec: StudentSpec) -> int:
         return 0
 
     def layers(self, spec: StudentSpec, spaces: AgentSpec) -> list[LayerShape]:
         entities, (encoding, *widths), bits = _entities(spec, spaces), spec.hidden, spec.bits
-        stored = 1 if bits.quantized else 0
+        stored, own = int(bits.quantized), len(entities.own)
+        pooled = own + len(entities.sets) * encoding
         encoders = [
             LayerShape(
                 rows=encoding,
@@ -165,11 +227,15 @@ class DeepSetFamily:
                 weight_bits=bits.weight,
                 input_bits=bits.input,
                 output_bits=bits.activation,
-                scales=stored * (2 + (index == 0)),  # of weights and encodings; of the views, in the first
+                # Of its rows; of the features of a member; of the agent's own, in the first.
+                scales=stored * (encoding + each.width + own * (index == 0)),
+                writes=pooled,
+                # Where each declared feature stands, in 16 bits.
+                table_bytes=2 * len(entities.features) * (index == 0),
             )
             for index, each in enumerate(entities.sets)
         ]
-        sizes = [len(entities.own) + len(entities.sets) * encoding, *widths, spaces.actions.outputs]
+        sizes = [pooled, *widths, spaces.actions.outputs]
         last = len(sizes) - 2
         linears = [
             LayerShape(
@@ -178,8 +244,7 @@ class DeepSetFamily:
                 weight_bits=bits.weight,
                 input_bits=bits.activation,
                 output_bits=bits.activation if index < last else FLOAT_BITS,
-                # Of the weights; of the activations that it writes, unless outputs; of the means, in the first.
-                scales=stored * (1 + (index < last) + (index == 0)),
+                scales=stored * rows,
             )
             for index, (columns, rows) in enumerate(pairwise(sizes))
         ]

@@ -6,13 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdnas.errors import StudentError
+from kdnas.students.quantizers import SMALLEST_RANGE, learned_scalings
 
 if TYPE_CHECKING:
     from kdnas.students.mlp import QuantMlp
-
-SMALLEST_RANGE = 1e-10
-"""Brevitas lets neither the range of a weight nor the scale of an activation fall below."""
 
 SETTLES_FROM, SETTLED_AT = 0.05, 0.8
 """Progress in training at which the first and the last weight becomes an integer."""
@@ -45,12 +42,7 @@ class FakeQuantMlp(nn.Module):
         self.linears = quantized.linears
         self.activation = quantized.activation
         unbounded: list[Any] = [] if self.activation.bounded else list(quantized.activations)
-        scalings = [module.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl for module in unbounded]
-        if quantized.unseen or any(scaling.counter <= scaling.collect_stats_steps for scaling in scalings):
-            raise StudentError(
-                "a quantized network without activation ranges has no twin; show it batches of observations in "
-                "training mode first"
-            )
+        scalings = learned_scalings(unbounded, unseen=quantized.unseen)
         self.input_ranges = quantized.input_ranges
         self.activation_ranges = nn.ParameterList(scaling.value for scaling in scalings)
         """Of what each layer but the first reads, (): log2 of the scale times the magnitude of the integer farthest

@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from kdnas import plugins
 from kdnas.envs.spec import AgentSpec
+from kdnas.policies.arrays import Floats
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.activation import Activation
 
@@ -29,6 +32,11 @@ class LayerShape:
     layer, reads)."""
     times: int = 1
     """How often one decision applies it: once for each of the entities that share an encoder."""
+    writes: int | None = None
+    """Entries of the vector that it writes, where those are not `rows` each time: what encoders of entities say is
+    averaged, and stands beside what other layers wrote."""
+    table_bytes: int = 0
+    """Of constants that are no weights, biases or scales: where inputs stand, and curves that are looked up."""
     recurrent: bool = False
     """The vector that it reads was written in the step before and is kept in between."""
 
@@ -123,6 +131,37 @@ class TwinMaker(Protocol):
 
         In evaluation mode it answers as the network does, to the last bit, before it is trained and afterwards. It may
         be a `Settling` one.
+        """
+        ...
+
+
+class IntegerForm(Protocol):
+    """A quantized network as a device computes it, in NumPy: `kdnas.students.integer` says how everything is rounded.
+
+    The C exporter knows those of `integer_mlp`, `integer_gru` and `integer_deepset`, whatever family they are of.
+    """
+
+    @property
+    def weight_bits(self) -> int: ...
+
+    def begin(self, rows: int) -> NDArray[np.int32] | None:
+        """The integers of hidden states (rows, H) at the beginning of an episode; None if it remembers nothing."""
+        ...
+
+    def step(self, inputs: Floats, hidden: NDArray[np.int32] | None) -> tuple[Floats, NDArray[np.int32] | None]:
+        """Inputs (B, O) and hidden states (B, H) or None -> outputs (B, N) and the next states."""
+        ...
+
+
+@runtime_checkable
+class IntegerMaker(Protocol):
+    """What a family may have besides: its quantized networks in integers, so that they can be written in C."""
+
+    def integers(self, network: nn.Module, spec: StudentSpec) -> IntegerForm:
+        """The integers of a calibrated quantized network of finite weights.
+
+        Raises:
+            StudentError: it is not calibrated, or its sums may leave 32 bits.
         """
         ...
 

@@ -12,14 +12,11 @@ from kdnas.envs.spec import AgentSpec
 from kdnas.spaces.spec import FLOAT_BITS, StudentSpec
 from kdnas.students.fake_quant import snap
 from kdnas.students.family import LayerShape, Place, Units
+from kdnas.students.input_ranges import InputRanges
+from kdnas.students.integer import TANH
+from kdnas.students.integer_gru import IntegerGru, gru_integers
 from kdnas.students.linears import make_linear
-from kdnas.students.quantizers import (
-    make_relu,
-    make_signed,
-    make_unit_range,
-    quantize_linear,
-    quantize_outputs,
-)
+from kdnas.students.quantizers import fit_ranges, make_relu, make_unit_range, quantize_linear, quantize_outputs
 from kdnas.students.recurrence import recur
 
 GATES = 3
@@ -127,33 +124,44 @@ class Gru(Recurrent):
         return self.say(states.permute(2, 0, 1).flatten(0, 1)).reshape(*views.shape[:2], -1)
 
 
-class QuantGru(Recurrent):
+class QuantGru(Recurrent, InputRanges):
     """The same network with integer matrix products.
 
-    Views are signed, encodings unsigned, and the hidden state between two steps is signed, at activation bits. The sums
-    of both matrices of the cell are turned back into floats; sigmoid, tanh and the mixture of new and old state are
-    computed on these, for no integer table of them is common to runtimes.
+    Views are signed, each at a scale of its own, encodings unsigned. The hidden state between two steps is signed, at
+    activation bits; a mixture of tanh and what was there before, from 0 on, lies between -1 and 1, so that its scale is
+    known. The sums of both matrices of the cell are turned back into floats; sigmoid, tanh and the mixture of old and
+    new state are computed on these, for no integer table of them is common to runtimes. `integer_gru` has one.
     """
 
     def __init__(self, floating: Gru, spec: StudentSpec) -> None:
-        super().__init__()
-        bits, self.units = spec.bits, floating.units
-        self.quantize_input = make_signed(bits.input)
+        first = next(iter(floating.encoder), floating.input)
+        assert isinstance(first, nn.Linear)
+        super().__init__(range(first.in_features))
+        self.bits = bits = spec.bits
+        self.units = floating.units
+        self.quantize_input = make_unit_range(bits.input)
         self.encoder = nn.ModuleList(quantize_linear(linear, bits.weight) for linear in floating.encoder)
         self.relus = nn.ModuleList(make_relu(bits.activation) for _ in floating.encoder)
         self.input = quantize_linear(floating.input, bits.weight)
-        # A mixture of tanh and what was there before, from 0 on, lies between -1 and 1.
-        self.bits = bits.activation
         self.quantize_state = make_unit_range(bits.activation)
         self.state = quantize_linear(floating.state, bits.weight)
         self.head = quantize_outputs(floating.head, bits.weight)
 
     def read(self, views: Tensor) -> Tensor:
-        values: Any = self.quantize_input(views)
+        if self.training and self.unseen:
+            self._calibrate(views.detach())
+        values: Any = self.quantize_input(views * self.input_factors())
         for linear, relu in zip(self.encoder, self.relus, strict=True):
             values = relu(linear(values))
         gates: Tensor = self.input(values)
         return gates
+
+    @torch.no_grad()
+    def _calibrate(self, views: Tensor) -> None:
+        """Widen the ranges of inputs to those of some more views (rows, V); the function stays the same."""
+        first: Any = next(iter(self.encoder), self.input)
+        first.weight.mul_(self.widen(views))
+        fit_ranges(first, self.bits.weight)
 
     def recall(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         held = self.quantize_state(hidden)  # quantized twice it is what it was quantized once
@@ -166,7 +174,7 @@ class QuantGru(Recurrent):
         held = self.quantize_state(torch.zeros(1, self.state.in_features, device=self.state.weight.device))
         weight = self.state.quant_weight()
         bias = self.state.bias_quant(self.state.bias, held, weight)
-        low, high = -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
+        low, high = -(2 ** (self.bits.activation - 1)), 2 ** (self.bits.activation - 1) - 1
 
         def recall(hidden: Tensor) -> tuple[Tensor, Tensor]:
             value = round_ste(hidden / held.scale).clamp(low, high) * held.scale
@@ -222,6 +230,10 @@ class GruFamily:
         assert isinstance(network, Gru)
         return QuantGru(network, spec)
 
+    def integers(self, network: nn.Module, spec: StudentSpec) -> IntegerGru:
+        assert isinstance(network, QuantGru)
+        return gru_integers(network, spec)
+
     def hidden_size(self, spec: StudentSpec) -> int:
         return spec.hidden[-1]
 
@@ -229,7 +241,6 @@ class GruFamily:
         cell, bits = spec.hidden[-1], spec.bits
         sizes = [spaces.observation_size, *spec.hidden[:-1], GATES * cell]
         last = len(sizes) - 2
-        stored = 1 if bits.quantized else 0
         reading = [
             LayerShape(
                 rows=rows,
@@ -237,8 +248,8 @@ class GruFamily:
                 weight_bits=bits.weight,
                 input_bits=bits.input if index == 0 else bits.activation,
                 output_bits=bits.activation if index < last else FLOAT_BITS,
-                # Of the weights; of the encodings that it writes; of the views, in the first.
-                scales=stored * (1 + (index < last) + (index == 0)),
+                # Of its rows, or their ratio to that of what they become; of each input, in the first.
+                scales=(rows + columns * (index == 0)) if bits.quantized else 0,
             )
             for index, (columns, rows) in enumerate(pairwise(sizes))
         ]
@@ -249,8 +260,9 @@ class GruFamily:
                 weight_bits=bits.weight,
                 input_bits=bits.activation,
                 output_bits=FLOAT_BITS,
-                scales=stored * (1 + recurrent),  # of the weights; of the state, which both read
+                scales=rows if bits.quantized else 0,
                 recurrent=recurrent,
+                table_bytes=TANH.nbytes if recurrent and bits.quantized else 0,
             )
             for rows, recurrent in [(GATES * cell, True), (spaces.actions.outputs, False)]
         )

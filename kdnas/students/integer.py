@@ -1,4 +1,4 @@
-"""`IntegerMlp`: a quantized perceptron as a device computes it, in NumPy; generated C agrees with it bit for bit.
+"""The integers of quantized students as a device computes them, in NumPy; generated C agrees with them bit for bit.
 
 All rounding is written down here, once:
 
@@ -8,9 +8,19 @@ All rounding is written down here, once:
 - A hidden activation is (max(accumulator, 0) m + 2^(k-1)) >> k in 64 bits, at most the largest of its bits. The ratio
   of scales s_weights s_inputs / s_outputs is m / 2^k: m is a row's own, 32 bits, and k the layer's, so that a device
   takes one long product and one shift by a constant. Negative numbers never reach the shift.
-- A softsign is round(L Z / (U + Z)), half up, with the sign of the accumulator, at most L - 1: L = 2^(bits - 1) stands
-  for 1, Z = (|accumulator| m + 2^(k-1)) >> k is the sum in units of 1 / U = 2^-24, at most 2^32 - 1, and m / 2^k the
-  ratio s_weights s_inputs U. As integers, the quotient is (2 L Z + U + Z) / (2 (U + Z)), rounded down.
+- Functions with a curve read and write steps of U = 2^-24, finer than float32 says them. A sum in these is
+  Z = (|accumulator| m + 2^(k-1)) >> k, where m / 2^k is the ratio s_weights s_inputs / U.
+- A softsign is round(L Z / (1 / U + Z)), half up, with the sign of the accumulator, at most L - 1: L = 2^(bits - 1)
+  stands for 1, and Z is at most 2^32 - 1. As integers, the quotient is (2 L Z + 1 / U + Z) / (2 (1 / U + Z)), rounded
+  down.
+- A product of two numbers in steps of U is (a b + 2^23) >> 24 in 64 bits, rounded down: half up.
+- A tanh is the Taylor polynomial of degree 4 at the nearest multiple of 1/8, up to 8, with tanh there from a table of
+  65 numbers; it is off by 4 U at most. A sigmoid is (1 + tanh(x / 2)) / 2.
+- The state of a GRU is n + z (h - n) from products of this kind, rounded half to even to its bits: gates without sums,
+  z = 1/2 and n = 0, are as exact in float. Its gates' sums are Z with the sign of the accumulator, at most 2^30, which
+  is 64.
+- A mean of K activations is the integer nearest to their sum over 2 K, half to even, as brevitas makes it of floats
+  that say these numbers exactly: positive integers become signed ones of as many bits, in steps twice as wide.
 - A logit is float32(accumulator) float32(s_weights s_inputs), one rounded product. Rows have scales of their own, so
   integers of two rows cannot be compared as they are. A float32 product is the same in NumPy and in any C with IEEE
   arithmetic, it is the number that the brevitas network says too, continuous actions need it anyway, and a Cortex-M0+
@@ -29,21 +39,40 @@ from kdnas.policies.actions import ActionSpace, Box, Discrete
 from kdnas.policies.arrays import Actions, Bools, Floats
 from kdnas.policies.distribution import squash_map
 from kdnas.policies.masks import ILLEGAL
-from kdnas.students.fake_quant import FakeQuantMlp
-from kdnas.students.mlp import QuantMlp
+from kdnas.students.family import IntegerForm, IntegerMaker, load_family
 from kdnas.students.student import Student
 
-MOST_COLUMNS = 1 << 13
-"""Inputs of a layer for which no sum of products can leave 32 bits."""
-
-_LARGEST_RATIO = 256.0
-"""An accumulator of 1 then reaches the largest activation of 8 bits, as it does at any larger ratio."""
-
-_MOST_STEPS = 2.0**30 - 1
-"""Steps of an activation that products alone may come to."""
-
 UNIT_BITS = 24
-"""Softsign reads sums in steps of 2^-24, finer than float32 says them."""
+ONE = 1 << UNIT_BITS
+"""1 in the steps of functions with a curve."""
+
+GATE_LIMIT = 1 << 30
+"""Largest sum of a gate, 64: its sigmoid and tanh have long ended, and two of them still are 32 bits."""
+
+KNOT_BITS, KNOTS = 21, 65
+"""Tanh is written down at multiples of 2^21 steps, which is 1/8, from 0 to 8."""
+
+TANH = np.rint(np.tanh(np.arange(KNOTS) / 8.0) * ONE).astype(np.int32)
+
+_THIRD, _TWO_THIRDS = round(ONE / 3), round(2 * ONE / 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntegerInputs:
+    """What makes integers of float32 inputs."""
+
+    factors: Floats
+    """(O,), steps that an input of 1 is worth."""
+    limits: tuple[int, int]
+    """Lowest and highest integer of an input."""
+
+    def quantize(self, inputs: Floats) -> NDArray[np.int32]:
+        """Integers (B, O) of inputs (B, O)."""
+        low, high = (np.float32(limit) for limit in self.limits)
+        with np.errstate(over="ignore", invalid="ignore"):  # an infinite product is clipped
+            ratio = inputs.astype(np.float32) * self.factors
+        ratio = np.where(ratio > low, ratio, low)  # NaN too
+        return np.rint(np.where(ratio < high, ratio, high)).astype(np.int32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +88,7 @@ class IntegerLayer:
     biases: NDArray[np.int32]
     """(rows,), at the scale of the products."""
     factors: NDArray[np.uint32] | None = None
-    """(rows,), m of a hidden layer; None in the last one."""
+    """(rows,), m of a layer of activations or gates; None in the last one."""
     shift: int = 0
     """k of a hidden layer, 1 to 62."""
     limit: int = 0
@@ -76,10 +105,7 @@ class IntegerLayer:
 
     def activate(self, accumulators: NDArray[np.int32]) -> NDArray[np.int32]:
         """Activations (B, rows) of a hidden layer, 0 to `limit`, or -1 - `limit` to `limit` for softsign."""
-        assert self.factors is not None
-        sizes = np.abs(accumulators.astype(np.int64)) if self.softsign else np.maximum(accumulators, 0)
-        products = sizes.astype(np.uint64) * self.factors.astype(np.uint64)
-        rounded = (products + np.uint64(1 << (self.shift - 1))) >> np.uint64(self.shift)
+        rounded = self._scale(np.abs(accumulators.astype(np.int64)) if self.softsign else np.maximum(accumulators, 0))
         if self.softsign:
             rounded = softsign_steps(rounded, self.limit + 1)
             signed = np.where(accumulators < 0, -rounded.astype(np.int64), np.minimum(rounded, np.uint64(self.limit)))
@@ -87,41 +113,21 @@ class IntegerLayer:
         clipped: NDArray[np.int32] = np.minimum(rounded, np.uint64(self.limit)).astype(np.int32)
         return clipped
 
+    def measure(self, accumulators: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Sums of gates (B, rows), in steps of 2^-24."""
+        sizes = np.minimum(self._scale(np.abs(accumulators.astype(np.int64))), np.uint64(GATE_LIMIT)).astype(np.int64)
+        return np.where(accumulators < 0, -sizes, sizes)
+
+    def _scale(self, sizes: NDArray[Any]) -> NDArray[np.uint64]:
+        assert self.factors is not None
+        products = sizes.astype(np.uint64) * self.factors.astype(np.uint64)
+        scaled: NDArray[np.uint64] = (products + np.uint64(1 << (self.shift - 1))) >> np.uint64(self.shift)
+        return scaled
+
     def read(self, accumulators: NDArray[np.int32]) -> Floats:
         """Outputs (B, rows) of the last layer."""
         assert self.scales is not None
         return accumulators.astype(np.float32) * self.scales
-
-
-@dataclass(frozen=True, kw_only=True)
-class IntegerMlp:
-    """Layers of integers behind a quantizer of float32 inputs."""
-
-    input_factors: Floats
-    """(O,), steps that an input of 1 is worth."""
-    input_limits: tuple[int, int]
-    """Lowest and highest integer of an input."""
-    weight_bits: int
-    layers: tuple[IntegerLayer, ...]
-
-    def quantize(self, inputs: Floats) -> NDArray[np.int32]:
-        """Integers (B, O) of inputs (B, O)."""
-        low, high = (np.float32(limit) for limit in self.input_limits)
-        with np.errstate(over="ignore", invalid="ignore"):  # an infinite product is clipped
-            ratio = inputs.astype(np.float32) * self.input_factors
-        ratio = np.where(ratio > low, ratio, low)  # NaN too
-        return np.rint(np.where(ratio < high, ratio, high)).astype(np.int32)
-
-    def vectors(self, inputs: Floats) -> list[NDArray[np.int32]]:
-        """Everything that is computed from inputs (B, O): their integers, each layer's activations, accumulators."""
-        seen = [self.quantize(inputs)]
-        for layer in self.layers[:-1]:
-            seen.append(layer.activate(layer.accumulate(seen[-1])))
-        return [*seen, self.layers[-1].accumulate(seen[-1])]
-
-    def outputs(self, inputs: Floats) -> Floats:
-        """Logits or means (B, N)."""
-        return self.layers[-1].read(self.vectors(inputs)[-1])
 
 
 def softsign_steps(sums: NDArray[np.uint64], one: int) -> NDArray[np.uint64]:
@@ -136,60 +142,64 @@ def softsign_steps(sums: NDArray[np.uint64], one: int) -> NDArray[np.uint64]:
     return steps
 
 
-def to_integers(student: Student) -> IntegerMlp:
-    """The integers of a quantized perceptron; what comes before its network (normalisation) is not part of them.
+def share(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The product of numbers in steps of 2^-24, in these steps.
+
+    Example: of a half, 2^23, and -3 steps it is -1: (-3 * 2^23 + 2^23) >> 24.
+    """
+    product: NDArray[np.int64] = (left * right + (ONE >> 1)) >> UNIT_BITS
+    return product
+
+
+def tanh_steps(sums: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Tanh of sums, both in steps of 2^-24.
+
+    With t = tanh a, d = x - a and s = 1 - t^2 it is t + s d (1 - t d + (t^2 - 1/3) d^2 + (2/3 t - t^3) d^3).
+    """
+    sizes = np.minimum(np.abs(sums), 8 * ONE)
+    knots = (sizes + (1 << (KNOT_BITS - 1))) >> KNOT_BITS
+    known, beyond = TANH.astype(np.int64)[knots], sizes - (knots << KNOT_BITS)
+    square = share(known, known)
+    slope = square - _THIRD + share(share(known, _TWO_THIRDS - square), beyond)
+    slope = ONE + share(share(slope, beyond) - known, beyond)
+    values = known + share(share(ONE - square, beyond), slope)
+    signed: NDArray[np.int64] = np.where(sums < 0, -values, values)
+    return signed
+
+
+def sigmoid_steps(halves: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Sigmoid of twice what is given, both in steps of 2^-24."""
+    steps: NDArray[np.int64] = (ONE + 1 + tanh_steps(halves)) >> 1
+    return steps
+
+
+def mean_steps(totals: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Totals >= 0 over twice a count, the nearest integers, half to even.
+
+    Example: 3 over 2 is 2, 5 over 2 is 2, and 4 over 6 is 1.
+    """
+    steps = (totals + count) // (2 * count)
+    nearest: NDArray[np.int64] = steps - ((steps * 2 * count == totals + count) & (steps % 2 == 1))
+    return nearest
+
+
+def to_integers(student: Student) -> IntegerForm:
+    """The integers of a quantized student; what comes before its network (normalisation) is not part of them.
 
     Raises:
-        StudentError: another family, a student that was not quantized or not calibrated, NaN weights, or layers too
-            wide for 32-bit accumulators.
+        StudentError: a student that was not quantized or not calibrated, a family without an integer form, NaN weights,
+            or layers too wide for 32-bit accumulators.
     """
-    network = student.network
-    if not isinstance(network, QuantMlp):
+    if not student.spec.bits.quantized:
+        raise StudentError(f"student {student.spec}: only quantized students have an integer form")
+    family = load_family(student.spec.family)
+    if not isinstance(family, IntegerMaker):
         raise StudentError(
-            f"student {student.spec}: only quantized perceptrons (mlp, mlp_softsign) have an integer form so far"
+            f"student {student.spec}: the family has no integer form; give it `integers`, or export the team as onnx"
         )
     student.check_finite()
     with torch.no_grad():
-        twin = FakeQuantMlp(network)
-        return IntegerMlp(
-            input_factors=((-twin.input_ranges).exp2() / twin.input_scale(0)).numpy(),
-            input_limits=twin.input_limits[0],
-            weight_bits=network.bits.weight,
-            layers=tuple(_layer(twin, index, str(student.spec)) for index in range(len(twin.linears))),
-        )
-
-
-def _layer(twin: FakeQuantMlp, index: int, spec: str) -> IntegerLayer:
-    linear: Any = twin.linears[index]
-    if (columns := linear.weight.shape[1]) > MOST_COLUMNS:
-        raise StudentError(
-            f"student {spec}: sums over {columns:,} inputs of a layer may leave 32 bits; {MOST_COLUMNS:,} are the most"
-        )
-    weight_scale, limit = twin.weight_scale(index), twin.weight_limit
-    scales = (weight_scale * twin.input_scale(index)).view(-1)
-    weights = (linear.weight / weight_scale).round().clamp(-limit, limit).numpy().astype(np.int8)
-    # A bias that would take sums of products out of 32 bits decides its row alone, with or without them.
-    room = float(2**31 - (columns << 17))
-    biases = (linear.bias / scales).round().double().clamp(-room, room).numpy()
-    if index == len(twin.linears) - 1:
-        return IntegerLayer(weights=weights, biases=biases.astype(np.int32), scales=scales.numpy())
-    limit = twin.input_limits[index + 1][1]
-    if twin.activation.bounded:
-        # A step of the accumulator may be worth 127, where softsign has nearly ended; the shift is at least 1 so.
-        ratios = np.minimum(scales.double().numpy() * 2.0**UNIT_BITS, 2.0**31 - 1)
-        factors, shift = fixed_point(ratios)
-        return IntegerLayer(
-            weights=weights, biases=biases.astype(np.int32), factors=factors, shift=shift, limit=limit, softsign=True
-        )
-    ratios = scales.double().numpy() / twin.input_scale(index + 1).item()
-    reach = np.abs(weights).astype(np.float64).sum(1) * max(map(abs, twin.input_limits[index]))
-    ratios = np.minimum(ratios, np.minimum(_LARGEST_RATIO, _MOST_STEPS / np.maximum(reach, 1)))
-    # Nor may rounded products leave 32 bits; what is this large is far beyond the largest activation.
-    biases = np.minimum(biases, np.floor(4 * _MOST_STEPS / np.maximum(ratios, 2.0**-30) - reach))
-    factors, shift = fixed_point(ratios)
-    return IntegerLayer(
-        weights=weights, biases=biases.astype(np.int32), factors=factors, shift=shift, limit=limit
-    )
+        return family.integers(student.network, student.spec)
 
 
 def fixed_point(ratios: NDArray[np.float64]) -> tuple[NDArray[np.uint32], int]:

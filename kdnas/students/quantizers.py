@@ -1,22 +1,29 @@
-"""The quantized layers of the families that are not chains, as brevitas makes them.
+"""The quantized layers of all families, as brevitas makes them.
 
-Weights are signed with one scale a matrix, taken from their largest value; biases have 32 bits at the scale of the
-products that they are added to. Scales of activations are learned (Esser et al. 2020, arXiv 1902.08153), from what the
-first batches in training mode show, unless their range is known.
+Weights are signed with a scale for each row, which starts where the squared error of the row is least; biases have 32
+bits at the scale of the products that they are added to. Scales are learned (Esser et al. 2020, arXiv 1902.08153), as
+logarithms, but those of bounded activations, which are known.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from kdnas.students.mlp import STATISTICS_BATCHES
+from kdnas.errors import StudentError
+
+SMALLEST_RANGE = 1e-10
+"""Brevitas lets neither the range of a weight nor the scale of an activation fall below."""
+
+STATISTICS_BATCHES = 30
+"""Batches in training mode from which a fresh activation quantizer takes its first scale; later ones learn it."""
 
 
 def quantize_linear(linear: nn.Module, bits: int) -> Any:
     """A quantized copy of a linear layer; it reads quantized tensors and writes their float sums."""
     import brevitas.nn as qnn
-    from brevitas.quant import Int8WeightPerTensorFloat, Int32Bias
+    from brevitas.quant import Int8WeightPerChannelFloat, Int32Bias
 
     assert isinstance(linear, nn.Linear)
     with torch.random.fork_rng(devices=[]):  # the first weights, which nobody needs, come from the global generator
@@ -24,58 +31,102 @@ def quantize_linear(linear: nn.Module, bits: int) -> Any:
             linear.in_features,
             linear.out_features,
             bias=True,
-            weight_quant=Int8WeightPerTensorFloat,
+            weight_quant=Int8WeightPerChannelFloat,
             weight_bit_width=bits,
+            weight_scaling_impl_type="parameter_from_stats",
+            weight_restrict_scaling_type="log_fp",
             bias_quant=Int32Bias,
             return_quant_tensor=False,
         )
     quantized.weight.data.copy_(linear.weight.data)
     quantized.bias.data.copy_(linear.bias.data)
+    with torch.no_grad():
+        quantized.quant_weight()  # a first use turns the learned ranges from statistics into parameters
+        fit_ranges(quantized, bits)
     return quantized
 
 
 def quantize_outputs(linear: nn.Module, bits: int) -> Any:
-    """As `quantize_linear`, but its outputs come with their scale, so that they can be snapped to it."""
+    """As `quantize_linear`, but its outputs come with their scales, so that they can be snapped to them."""
     quantized = quantize_linear(linear, bits)
     quantized.return_quant_tensor = True
     return quantized
 
 
-def make_signed(bits: int) -> Any:
-    """Numbers of either sign."""
-    import brevitas.nn as qnn
-    from brevitas.quant import Int8ActPerTensorFloat
-
-    return qnn.QuantIdentity(
-        act_quant=Int8ActPerTensorFloat,
-        bit_width=bits,
-        return_quant_tensor=True,
-        collect_stats_steps=STATISTICS_BATCHES,
-    )
-
-
 def make_relu(bits: int) -> Any:
-    """ReLU, and numbers without a sign after it."""
+    """ReLU, and numbers without a sign after it, at a scale that is learned."""
     import brevitas.nn as qnn
     from brevitas.quant import Uint8ActPerTensorFloat
 
     return qnn.QuantReLU(
         act_quant=Uint8ActPerTensorFloat,
         bit_width=bits,
+        restrict_scaling_type="log_fp",
         return_quant_tensor=True,
         collect_stats_steps=STATISTICS_BATCHES,
     )
 
 
-def make_unit_range(bits: int) -> Any:
-    """Numbers between -1 and 1: the scale begins at that range, whatever passes through first, and is learned too."""
+def make_unit_relu(bits: int) -> Any:
+    """ReLU, and the integers 0 to 2^bits - 1 after it, which stand for 0 to nearly 1."""
     import brevitas.nn as qnn
-    from brevitas.quant import Int8ActPerTensorFloatMinMaxInit
+    from brevitas.quant import Uint8ActPerTensorFloat
 
-    return qnn.QuantIdentity(
-        act_quant=Int8ActPerTensorFloatMinMaxInit,
-        min_val=-1.0,
-        max_val=1.0,
+    return qnn.QuantReLU(
+        act_quant=Uint8ActPerTensorFloat,
         bit_width=bits,
+        scaling_impl_type="const",
+        scaling_init=1.0 - 2.0**-bits,  # of the largest integer
         return_quant_tensor=True,
     )
+
+
+def make_unit_range(bits: int) -> Any:
+    """The integers -2^(bits - 1) to 2^(bits - 1) - 1, which stand for -1 to nearly 1."""
+    import brevitas.nn as qnn
+    from brevitas.quant import Int8ActPerTensorFloat
+
+    return qnn.QuantIdentity(
+        act_quant=Int8ActPerTensorFloat,
+        bit_width=bits,
+        scaling_impl_type="const",
+        scaling_init=1.0,
+        return_quant_tensor=True,
+    )
+
+
+def learned_scalings(modules: Iterable[Any], *, unseen: int) -> list[Any]:
+    """Of each `make_relu`, what holds and computes its scale.
+
+    Raises:
+        StudentError: they, or the ranges of inputs with batches that are still `unseen`, are not calibrated yet.
+    """
+    scalings = [module.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl for module in modules]
+    if unseen or any(scaling.counter <= scaling.collect_stats_steps for scaling in scalings):
+        raise StudentError(
+            "a quantized network without activation ranges has no twin and no integers; show it batches of "
+            "observations in training mode first"
+        )
+    return scalings
+
+
+@torch.no_grad()
+def fit_ranges(linear: Any, bits: int) -> None:
+    """Let the rows of a quantized layer begin where their squared error is least."""
+    ranges = linear.weight_quant.tensor_quant.scaling_impl.value
+    ranges.copy_(best_ranges(linear.weight, 2 ** (bits - 1) - 1).log2())
+
+
+def best_ranges(weight: Tensor, limit: int) -> Tensor:
+    """Per row of a matrix (rows, columns), the value (rows, 1) for the integer `limit` that rounds it best.
+
+    Of 71 shares of the largest weight of the row, 0.3 to 1, the one with the least squared error.
+    """
+    largest = weight.abs().amax(1, keepdim=True)
+    # A row without weights must not take its bias, an integer at its scale, out of 32 bits.
+    largest = largest.clamp_min(largest.max() / 1024).clamp_min(SMALLEST_RANGE)
+    candidates = largest * torch.linspace(0.3, 1.0, 71)  # (rows, 71)
+    scales = candidates[..., None] / limit
+    rounded = (weight[:, None] / scales).round().clamp(-limit, limit) * scales
+    errors = (rounded - weight[:, None]).square().sum(-1)
+    return candidates.gather(1, errors.argmin(1, keepdim=True))

@@ -7,7 +7,8 @@ from kdnas.compress.quantize import CALIBRATION_BATCHES, quantize, training_twin
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students import FakeQuantMlp, Normalisation, QuantMlp, Student
-from kdnas.students.mlp import FAMILY, STATISTICS_BATCHES
+from kdnas.students.mlp import FAMILY
+from kdnas.students.quantizers import STATISTICS_BATCHES
 
 BATCHES = [torch.randn(128, 18, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
 

@@ -34,9 +34,11 @@ def make_student() -> MakeStudent:
         family = load_family(kind)
         network = family.build(spec, spaces.inputs, generator)
         if spec.bits.quantized:
-            network = family.quantize(network, spec).train()
-            for _ in range(40):  # brevitas takes its first activation scales from 30 batches
-                network(torch.randn(64, spaces.inputs.observation_size, generator=generator))
+            network = family.quantize(network, spec)
+            used = Student(spec, spaces.inputs, network).train()
+            with torch.no_grad():
+                for _ in range(40):  # brevitas takes its first activation scales from 30 batches
+                    used(torch.randn(64, spaces.inputs.observation_size, generator=generator))
         return Student(spec, spaces, network, normalisation).eval()
 
     return make

@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +10,22 @@ import pytest
 import torch
 
 import kdnas.export.c as exporter
+import kdnas.students.integer as integer
 from kdnas.envs.entities import Entities, EntitySet
 from kdnas.envs.spec import AgentSpec
 from kdnas.errors import StudentError
 from kdnas.export import CExporter
 from kdnas.export.c_library import FLAGS, CLibrary, compile_library, find_compiler
+from kdnas.export.c_network import literal
 from kdnas.export.c_source import name_groups
-from kdnas.export.c_student import CStudent, literal
+from kdnas.export.c_student import CStudent
 from kdnas.policies.actions import ActionSpace, Box, Discrete, MultiDiscrete
 from kdnas.policies.arrays import Floats
 from kdnas.profiling.memory import memory_bytes
-from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.family import load_family
 from kdnas.students.integer import decide
+from kdnas.students.mlp import Mlp
 from kdnas.students.student import Normalisation, Student, Team
 from kdnas.testing import check_exporter
 
@@ -35,6 +36,8 @@ STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion"
 SANITIZED = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 BITS = ("float", "w2a8i8", "w3a4i6", "w4a8i8", "w6a8i8", "w8a8i8", "w5a3i4")
 FORMS = [("mlp", bits) for bits in BITS]
+FORMS += [("gru", bits) for bits in ("float", "w2a8i8", "w3a4i6", "w4a8i8", "w7a2i5", "w8a8i8")]
+FORMS += [("deepset", bits) for bits in ("float", "w2a4i8", "w4a8i8", "w5a3i4", "w6a8i6", "w8a8i8")]
 FORMS += [("mlp_softsign", bits) for bits in ("float", "w2a8i8", "w3a4i6", "w6a2i8", "w8a8i8")]
 KINDS: dict[str, tuple[ActionSpace, bool]] = {
     "one": (Discrete(5), False),
@@ -45,6 +48,19 @@ KINDS: dict[str, tuple[ActionSpace, bool]] = {
 }
 HIDDEN = {"one": (24, 16), "masked": (9,), "factors": (17, 6), "clipped": (8, 33, 7), "squashed": (1, 40)}
 CONSTANT = {"one": (14, 15, 16, 17), "factors": (2,)}
+ENTITIES = {
+    "one": Entities(
+        own=(0, 1, 2, 3),
+        sets=(
+            EntitySet(name="landmarks", members=((4, 5), (6, 7), (8, 9))),
+            EntitySet(name="others", members=((10, 11), (12, 13))),
+        ),
+    ),
+    "masked": Entities(own=(), sets=(EntitySet(name="all", members=((3, 1), (0, 2))),)),  # 4 belongs to none
+    "factors": Entities(own=(6, 0), sets=(EntitySet(name="all", members=((1,), (3,), (4,), (5,))),)),
+    "clipped": Entities(own=(9,), sets=(EntitySet(name="all", members=tuple((i, i + 5, i + 11) for i in range(3))),)),
+    "squashed": Entities(own=(2,), sets=(EntitySet(name="one", members=((0, 1),)),)),
+}
 SIZES = {"one": 18, "masked": 5, "factors": 7, "clipped": 16, "squashed": 3}
 
 needs_cc = pytest.mark.skipif(find_compiler() is None, reason="there is no C compiler")
@@ -58,9 +74,16 @@ def zoo(make_student: MakeStudent, make_team: MakeTeam) -> Callable[[str, str], 
         students = {}
         for kind, (actions, masked) in KINDS.items():
             constant = CONSTANT.get(kind, ())
-            spaces = AgentSpec(observation_size=SIZES[kind], actions=actions, masked=masked, constant=constant)
+            spaces = AgentSpec(
+                observation_size=SIZES[kind],
+                actions=actions,
+                masked=masked,
+                constant=constant,
+                entities=ENTITIES[kind],
+            )
+            hidden = (*HIDDEN[kind], 4) if (kind, family) == ("masked", "deepset") else HIDDEN[kind]
             normalisation = Normalisation(shift=(0.5,) * 6, scale=(1.5,) * 6) if kind == "factors" else None
-            students[kind] = make_student(bits, spaces, HIDDEN[kind], normalisation, family)
+            students[kind] = make_student(bits, spaces, hidden, normalisation, family)
         return make_team(students, {kind: (kind, "twin") if kind == "one" else (kind,) for kind in KINDS})
 
     return make
@@ -85,7 +108,8 @@ def test_c_is_its_reference(
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(artifact.files)
     assert (artifact.checked_rows, artifact.note) == (5000, "")
     assert artifact.agreed_rows >= 4996
-    assert artifact.max_error < (1e-5 if bits == "float" else 0.1)
+    # One step of one activation; in few bits such a step is large.
+    assert artifact.max_error < (1e-5 if bits == "float" else 0.1 if "mlp" in family else 0.5)
     assert build(tmp_path, "test.c", "-DKDNAS_TRACE") == "0 of 320 rows are wrong\n"
     portable = ("-DKDNAS_TRACE", "-DKDNAS_VECTORS=0", "-DKDNAS_DIVIDE=0")
     assert build(tmp_path, "test.c", *portable, flags=(*SANITIZED, "-O0")) == "0 of 320 rows are wrong\n"
@@ -115,6 +139,21 @@ def test_c_is_its_reference(
 
 
 @needs_cc
+def test_one_team_may_have_students_of_every_kind(
+    make_student: MakeStudent, make_team: MakeTeam, observe: Observe, tmp_path: Path
+) -> None:
+    spaces = AgentSpec(observation_size=18, actions=Discrete(5), entities=ENTITIES["one"])
+    students = {
+        f"{family}_{bits}": make_student(bits, spaces, kind=family)
+        for family in ("mlp", "mlp_softsign", "gru", "deepset")
+        for bits in ("float", "w4a8i8", "w3a4i6")
+    }
+    team = make_team(students, {group: (group,) for group in students})
+    CExporter().export(team, tmp_path, recorded=dict.fromkeys(students, observe(64, 18)))
+    assert build(tmp_path, "main.c").count("\n") == 12
+
+
+@needs_cc
 def test_ties_go_to_the_lowest_legal_choice(make_student: MakeStudent, make_team: MakeTeam, tmp_path: Path) -> None:
     spaces = AgentSpec(observation_size=3, actions=Discrete(4), masked=True)
     student = make_student("w4a8i8", spaces, (6,))
@@ -133,17 +172,19 @@ def test_ties_go_to_the_lowest_legal_choice(make_student: MakeStudent, make_team
 
 @needs_cc
 @pytest.mark.parametrize("bits", ["float", "w3a8i8", "w8a8i8"])
-@pytest.mark.parametrize("family", ["mlp", "mlp_softsign"])
+@pytest.mark.parametrize("family", ["mlp", "mlp_softsign", "gru", "deepset"])
 def test_tables_and_buffers_are_the_bytes_of_the_formula(
     family: str, bits: str, make_student: MakeStudent, make_team: MakeTeam, observe: Observe, tmp_path: Path
 ) -> None:
     normalisation = Normalisation(shift=(0.5,) * 18, scale=(2.0,) * 18)
-    student = make_student(bits, normalisation=normalisation, kind=family)
+    spaces = AgentSpec(observation_size=18, actions=Discrete(5), entities=ENTITIES["one"])
+    student = make_student(bits, spaces, normalisation=normalisation, kind=family)
     own = CStudent(student, "kdnas_solo")
-    tables = sum(table.values.nbytes for table in own.tables)
-    live = own.live * (1 if own.integer else 4)
+    tables = sum(table.values.nbytes for table in [*own.tables, *own.network.shared])
+    live = (own.live + own.network.units) * (1 if own.integer else 4)
     layers = load_family(family).layers(student.spec, student.spaces)
-    assert tables + live == memory_bytes(layers, normalised_features=18)
+    # What no entity has is not normalised: 18 features are seen, 14 declared.
+    assert tables + live == memory_bytes(layers, normalised_features=14 if family == "deepset" else 18)
 
     CExporter().export(make_team({"solo": student}, {"solo": ("a",)}), tmp_path, recorded={"solo": observe(10, 18)})
     command = [find_compiler() or "cc", "-std=c99", "-O0", "-c", "team.c", "-o", "team.o"]
@@ -157,7 +198,7 @@ def test_tables_and_buffers_are_the_bytes_of_the_formula(
     assert [name for name in defined if not name.startswith("kdnas_")] == []
     assert [symbol for symbol in symbols if symbol[-2] in "DdBbCc"] == []  # nothing can be written to
     needed = {symbol[-1] for symbol in symbols if symbol[-2] == "U"}
-    assert needed <= {"memcpy", "__stack_chk_fail"}
+    assert needed <= {"memcpy", "memset", "__stack_chk_fail"} | ({"expf", "tanhf"} if own.network.libm else set())
 
 
 @needs_cc
@@ -231,16 +272,83 @@ def test_c_that_is_not_its_reference_is_refused_and_not_left_behind(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_families_that_it_cannot_write_are_refused(make_team: MakeTeam, observe: Observe, tmp_path: Path) -> None:
-    entities = Entities(own=(0, 1), sets=(EntitySet(name="others", members=((2, 3), (4, 5))),))
+class Squared(Mlp):
+    """A network of some other family."""
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return super().forward(observations).square()
+
+
+class Plain:
+    """A family that says nothing of integers."""
+
+    def hidden_size(self, spec: StudentSpec) -> int:
+        return 0
+
+
+def test_families_without_a_form_in_c_are_refused(
+    make_student: MakeStudent, make_team: MakeTeam, observe: Observe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = StudentSpec(family="mlp", base=(8,), hidden=(8,))
     spaces = AgentSpec(observation_size=6, actions=Discrete(3))
-    for family, own, hidden in (("gru", spaces, (8,)), ("deepset", replace(spaces, entities=entities), (8, 8))):
-        spec = StudentSpec(family=family, base=hidden, hidden=hidden, bits=parse_bits("float"))
-        network = load_family(family).build(spec, own, torch.Generator().manual_seed(0))
-        team = make_team({"solo": Student(spec, own, network).eval()}, {"solo": ("a",)})
-        with pytest.raises(StudentError, match=f"writes perceptrons .*, and no {family}"):
-            CExporter().export(team, tmp_path / "new", recorded={"solo": observe(10, 6)})
+    student = Student(spec, spaces, Squared([6, 8, 3], torch.Generator().manual_seed(0))).eval()
+    with pytest.raises(StudentError, match="student mlp 8 float: Squared has no form in C; export the team as onnx"):
+        CExporter().export(
+            make_team({"solo": student}, {"solo": ("a",)}), tmp_path / "new", recorded={"solo": observe(10, 6)}
+        )
+    team = make_team({"solo": make_student("w4a8i8")}, {"solo": ("a",)})
+    monkeypatch.setattr(integer, "load_family", lambda name: Plain())
+    with pytest.raises(StudentError, match="the family has no integer form; give it `integers`, or export"):
+        CExporter().export(team, tmp_path / "new", recorded={"solo": observe(10, 18)})
     assert list(tmp_path.iterdir()) == []
+
+
+@needs_cc
+@pytest.mark.parametrize("bits", ["float", "w4a8i8"])
+def test_each_agent_remembers_in_a_state_of_its_own(
+    bits: str, make_student: MakeStudent, make_team: MakeTeam, observe: Observe, tmp_path: Path
+) -> None:
+    team = make_team({"duo": make_student(bits, hidden=(8,), kind="gru")}, {"duo": ("left", "right")})
+    CExporter().export(team, tmp_path, recorded={"duo": observe(64, 18)})
+    kind = "float" if bits == "float" else "uint8_t"
+    assert f"    {kind} hidden[8];\n}} kdnas_duo_state;" in (tmp_path / "team.h").read_text()
+    (tmp_path / "two.c").write_text(_TWO)
+    # Two agents in turns say what each says alone, and begin anew as they began.
+    assert build(tmp_path, "two.c") == "0\n"
+
+
+_TWO = """\
+#include <stdio.h>
+#include <string.h>
+
+#include "team.h"
+
+static float seen[2][4][18], alone[2][4][5], again[2][4][5];
+
+int main(void)
+{
+    kdnas_duo_state states[2];
+    int32_t action[1];
+    int wrong = 0;
+    for (int i = 0; i < 2 * 4 * 18; i++)
+        (&seen[0][0][0])[i] = (float)(i * 37 % 11) - 5.0f;
+    for (int agent = 0; agent < 2; agent++) {
+        kdnas_duo_begin(&states[0]);
+        for (int step = 0; step < 4; step++)
+            kdnas_duo_step(&states[0], seen[agent][step], action, alone[agent][step]);
+    }
+    kdnas_duo_begin(&states[0]);
+    kdnas_duo_begin(&states[1]);
+    for (int step = 0; step < 4; step++)
+        for (int agent = 0; agent < 2; agent++)
+            kdnas_duo_step(&states[agent], seen[agent][step], action, again[agent][step]);
+    wrong += memcmp(alone, again, sizeof alone) != 0;
+    kdnas_duo_step(&states[0], seen[0][0], action, again[0][0]); /* it remembers four steps */
+    wrong += memcmp(alone[0][0], again[0][0], sizeof alone[0][0]) == 0;
+    printf("%d\\n", wrong);
+    return 0;
+}
+"""
 
 
 def test_weights_that_are_no_numbers_are_refused(
@@ -257,5 +365,7 @@ def test_weights_that_are_no_numbers_are_refused(
 
 
 def test_the_contract(tmp_path: Path) -> None:
-    check_exporter(CExporter(), tmp_path)
+    for family in ("mlp", "gru"):
+        (tmp_path / family).mkdir()
+        check_exporter(CExporter(), tmp_path / family, family=family)
     assert (CExporter().name, FLAGS[0]) == ("c", "-std=c99")

@@ -55,9 +55,9 @@ def test_a_gru_by_hand() -> None:
     assert parameters(layers) == 157 + 36
     assert bops(layers) == 157 * 32 * 32
     spec = StudentSpec(family="gru", base=(4, 5), hidden=(4, 5), bits=parse_bits("w4a8i8"))
-    # In 4 bits 6, 30, 38 (37.5) and 5 bytes; 7 scales: 4 of weights, of views, encodings and states; float sums:
+    # In 4 bits 6, 30, 38 (37.5) and 5 bytes; scales of 36 rows and 3 inputs; 65 places of tanh; sums of 32 bits:
     # 5 + 4*15 live; a kept state of 5 bytes.
-    assert memory_bytes(load_family("gru").layers(spec, spaces)) == 79 + 4 * (36 + 7) + 65 + 5 == 321
+    assert memory_bytes(load_family("gru").layers(spec, spaces)) == 79 + 4 * (36 + 39 + 65) + 65 + 5 == 709
 
 
 def test_a_shared_encoder_by_hand() -> None:
@@ -65,8 +65,8 @@ def test_a_shared_encoder_by_hand() -> None:
     spaces = AgentSpec(observation_size=7, actions=Discrete(2), entities=entities)
     spec = StudentSpec(family="deepset", base=(4, 3), hidden=(4, 3), bits=parse_bits("w8a8i8"))
     layers = load_family("deepset").layers(spec, spaces)
-    # An encoder 4*2 for all three walls, then 3*(1 + 4) and 2*3: 29 weights, 9 biases. Scales: weights, encodings and
-    # views; weights, activations and means; weights. Live: all three walls at once, 3 * (2 + 4).
-    assert memory_bytes(layers) == 29 + 4 * (9 + 7) + 18 == 111
+    # An encoder 4*2 for all three walls, then 3*(1 + 4) and 2*3: 29 weights, 9 biases. Scales: 9 rows, 2 features of a
+    # wall and 1 own. Where 7 features stand, in 16 bits. Live: three walls of 2, and what they become, 1 + 4.
+    assert memory_bytes(layers) == 29 + 4 * (9 + 12) + 14 + 11 == 138
     assert parameters(layers) == 29 + 9
     assert bops(layers) == (3 * 8 + 15 + 6) * 64

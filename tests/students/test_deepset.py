@@ -83,10 +83,14 @@ def test_the_order_of_members_makes_no_difference(bits: str) -> None:
 
 def test_scales_by_hand() -> None:
     layers = FAMILY.layers(spec("w4a8i8", 16, 12), SPREAD)
-    # Encoders: weights, encodings, and the first the views; then weights, activations and means; weights.
-    assert [layer.scales for layer in layers] == [3, 2, 3, 1]
-    names = [name for name in student("w4a8i8", 16, 12).network.state_dict() if "scaling_impl" in name]
-    assert len(names) + 4 == 9  # the weights' own are computed from them
+    # Rows of encoders and the two features of a member, in the first four own features too; then rows alone.
+    assert [layer.scales for layer in layers] == [16 + 2 + 4, 16 + 2, 12, 5]
+    learned = student("w4a8i8", 16, 12).network.named_parameters()
+    sizes = [parameter.numel() for name, parameter in learned if "scaling_impl" in name or name == "input_ranges"]
+    assert sum(sizes) == 22 + 18 + 12 + 5 + 1  # that of the activations is part of a row's ratio
+    # Where 14 declared features stand, in 16 bits; both encoders write into own features and two means.
+    assert [layer.table_bytes for layer in layers] == [28, 0, 0, 0]
+    assert [layer.writes for layer in layers] == [4 + 2 * 16, 36, None, None]
     assert [(layer.input_bits, layer.output_bits) for layer in layers] == [(8, 8), (8, 8), (8, 8), (8, 32)]
 
 

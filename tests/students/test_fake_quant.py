@@ -6,7 +6,8 @@ import torch
 from kdnas.errors import StudentError
 from kdnas.students import FakeQuantMlp, QuantMlp, Student, TwinMaker
 from kdnas.students.fake_quant import quantize, snap
-from kdnas.students.mlp import FAMILY, best_ranges
+from kdnas.students.mlp import FAMILY
+from kdnas.students.quantizers import best_ranges
 
 from .conftest import SCOUT, MakeStudent
 

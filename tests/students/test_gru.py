@@ -122,12 +122,15 @@ def test_layers_by_hand() -> None:
         (layer.rows, layer.columns, layer.input_bits, layer.output_bits) for layer in (encoder, reads, state, head)
     ]
     assert shapes == [(32, 18, 6, 8), (72, 32, 8, 32), (72, 24, 8, 32), (5, 24, 8, 32)]
-    # Of weights, views and encodings; of weights; of weights and the state; of weights.
-    assert [layer.scales for layer in (encoder, reads, state, head)] == [3, 1, 2, 1]
+    # Of rows, and of views in the first; what is known of the state is no number.
+    assert [layer.scales for layer in (encoder, reads, state, head)] == [32 + 18, 72, 72, 5]
+    # Tanh at 65 places, of 4 bytes each.
+    assert [layer.table_bytes for layer in (encoder, reads, state, head)] == [0, 0, 260, 0]
     assert [layer.recurrent for layer in (encoder, reads, state, head)] == [False, False, True, False]
-    # As many as the network learns or computes: seven.
-    scales = [name for name in quantized("w4a8i6", 32, 24).network.state_dict() if "scaling_impl" in name]
-    assert len(scales) + 4 == 7
+    # As many as the network learns, but for that of the encodings, which is part of a row's ratio.
+    learned = quantized("w4a8i6", 32, 24).network.named_parameters()
+    sizes = [parameter.numel() for name, parameter in learned if "scaling_impl" in name or name == "input_ranges"]
+    assert sum(sizes) == 32 + 18 + 72 + 72 + 5 + 1
 
 
 def test_a_unit_stands_in_all_three_gates() -> None:

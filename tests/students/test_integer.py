@@ -14,15 +14,16 @@ from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students import Normalisation, Student, load_family
 from kdnas.students.integer import (
-    MOST_COLUMNS,
+    IntegerInputs,
     IntegerLayer,
-    IntegerMlp,
     decide,
     fixed_point,
     softsign_steps,
     student_inputs,
     to_integers,
 )
+from kdnas.students.integer_mlp import IntegerMlp
+from kdnas.students.integer_rows import MOST_COLUMNS
 
 from .conftest import DRONE, MakeStudent
 
@@ -45,8 +46,11 @@ def by_hand() -> IntegerMlp:
         biases=np.array([0, 1], np.int32),
         scales=np.array([0.25, 0.25], np.float32),
     )
-    factors = np.array([2.0, 2.0], np.float32)
-    return IntegerMlp(input_factors=factors, input_limits=(-8, 7), weight_bits=4, layers=(hidden, last))
+    return IntegerMlp(
+        inputs=IntegerInputs(factors=np.array([2.0, 2.0], np.float32), limits=(-8, 7)),
+        weight_bits=4,
+        layers=(hidden, last),
+    )
 
 
 @pytest.mark.parametrize(
@@ -212,7 +216,7 @@ def test_what_a_network_reads_of_a_view(make_student: MakeStudent) -> None:
 
 
 def test_students_without_an_integer_form_are_refused(make_student: MakeStudent) -> None:
-    with pytest.raises(StudentError, match=r"only quantized perceptrons .* have an integer form"):
+    with pytest.raises(StudentError, match=r"only quantized students have an integer form"):
         to_integers(make_student())
     broken = make_student("w4a8i8")
     with torch.no_grad():

@@ -87,7 +87,7 @@ class Careless(MlpFamily):
 class Borrowing(MlpFamily):
     def quantize(self, network: nn.Module, spec: StudentSpec) -> QuantMlp:
         quantized = super().quantize(network, spec)
-        quantized.linears[0].weight = network.linears[0].weight
+        quantized.linears[1].weight = network.linears[1].weight
         return quantized
 
 
@@ -196,7 +196,7 @@ class Shying(MlpFamily):
         (Stateless, "family 'gru': RuntimeError"),
         (Hastening, "whole episodes are answered otherwise than their steps"),
         (Approximate, "in evaluation mode training_twin() answers differently from the network"),
-        (Copying, "training_twin() has linears.0.weight, which is no parameter of the network"),
+        (Copying, "training_twin() has input_ranges, which is no parameter of the network"),
         (Shying, "rebuilt from its saved weights it answers differently"),
     ],
 )

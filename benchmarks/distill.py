@@ -40,7 +40,8 @@ from kdnas.profiling.flops import count_macs
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.family import load_family
-from kdnas.students.student import Student, Team
+from kdnas.students.student import Student
+from kdnas.students.team import Team
 from kdnas.study.setup import Setup, open_study, read_study
 from kdnas.study.tasks import record_demonstrations, see_demonstrations
 from kdnas.teachers import Teacher, train_mappo

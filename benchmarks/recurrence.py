@@ -31,7 +31,8 @@ from kdnas.envs.team_env import TeamEnv
 from kdnas.policies.team_policy import RandomPolicy, TeamPolicy
 from kdnas.profiling.flops import count_macs
 from kdnas.spaces.spec import StudentSpec
-from kdnas.students.student import Student, Team
+from kdnas.students.student import Student
+from kdnas.students.team import Team
 from kdnas.study.setup import open_study, read_study
 from kdnas.study.tasks import record_demonstrations, see_demonstrations
 from kdnas.teachers.episodes import Episodes

@@ -15,7 +15,8 @@ from kdnas.distill.pool import Pool
 from kdnas.envs.spec import EnvSpec
 from kdnas.errors import BundleError, RunError
 from kdnas.spaces.spec import StudentSpec
-from kdnas.students.student import Normalisation, Student, Team
+from kdnas.students.student import Normalisation, Student
+from kdnas.students.team import Team
 from kdnas.students.weights import read_tensors, rebuild_student, student_tensors, write_tensors
 
 

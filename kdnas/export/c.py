@@ -11,6 +11,7 @@ import numpy as np
 
 from kdnas.errors import StudentError
 from kdnas.export.c_library import CLibrary, compile_library, find_compiler
+from kdnas.export.c_policy import CPolicy
 from kdnas.export.c_source import (
     HEADER,
     MAKEFILE,
@@ -27,7 +28,7 @@ from kdnas.export.exporter import AGREEMENT, SAME_ACTION, Artifact, check_record
 from kdnas.policies.actions import Box, Discrete, MultiDiscrete
 from kdnas.policies.arrays import Actions, Bools, Floats
 from kdnas.students.integer import decide
-from kdnas.students.student import Team
+from kdnas.students.team import Team
 
 CLOSE = 1e-3
 """Float logits closer than this, in units of the largest, may be ranked differently by another order of additions."""
@@ -75,6 +76,10 @@ class CExporter:
         _logger.info("%s: C of %d groups, acts as its students on %d of %d rows", folder, len(students),
                      artifact.agreed_rows, artifact.checked_rows)  # fmt: skip
         return artifact
+
+    def open(self, folder: Path, team: Team) -> CPolicy:
+        """See `Opener.open`."""
+        return CPolicy(folder, team, prefix=self.prefix)
 
     def _compare(self, folder: Path, students: Mapping[str, CStudent], recorded: Mapping[str, Floats]) -> Artifact:
         """Run the C on all recorded rows, or its reference where there is no compiler.

@@ -46,38 +46,70 @@ def compile_library(
 
 
 class CLibrary:
-    """The step functions of a traced library, on arrays."""
+    """The step functions of a library, on arrays."""
 
     def __init__(self, path: Path, *, prefix: str) -> None:
-        self._library = ctypes.CDLL(str(path))
-        self._trace = getattr(self._library, f"{prefix}_trace")
-        self._trace.argtypes, self._trace.restype = [ctypes.c_void_p], None
+        self._library, self._prefix = ctypes.CDLL(str(path)), prefix
 
     def run(self, student: CStudent, views: Floats, mask: Bools | None = None) -> tuple[NDArray[Any], Floats, Actions]:
-        """Layers as traced (B, ...), outputs (B, N) and actions (B, *shape) of views (B, V).
+        """Layers as traced (B, ...), outputs (B, N) and actions (B, *shape) of views (B, V), of a traced library.
 
         Views of a recurrent student are tracks of `TRACK` steps, one after the other.
         """
-        step = getattr(self._library, f"{student.name}_step")
-        arguments = 3 + has_mask(student) + student.recurrent
-        step.argtypes, step.restype = [ctypes.c_void_p] * arguments, None
-        space, count = student.student.spaces.actions, len(views)
-        rows = np.ascontiguousarray(views, np.float32)
-        kind = np.float32 if isinstance(space, Box) else np.int32
-        actions = np.zeros((count, action_numbers(space)), kind)
-        outputs = np.zeros((count, space.outputs), np.float32)
-        seen = np.zeros((count, student.traced), np.uint8)
-        legal = None if mask is None else np.ascontiguousarray(mask, np.uint8)
-        places = [rows, *([legal] if has_mask(student) else []), actions, outputs]
-        state = np.zeros(student.network.units, np.uint8 if student.integer else np.float32)
-        begin = getattr(self._library, f"{student.name}_begin") if student.recurrent else None
-        held = [state.ctypes.data] if student.recurrent else []
-        at = [(None, 0) if place is None else (place.ctypes.data, place.strides[0]) for place in places]
-        for row in range(count):
-            if begin is not None and row % TRACK == 0:
-                begin(ctypes.c_void_p(state.ctypes.data))
-            self._trace(seen.ctypes.data + row * student.traced)
-            step(*held, *(None if start is None else start + row * stride for start, stride in at))
+        trace = getattr(self._library, f"{self._prefix}_trace")
+        trace.argtypes, trace.restype = [ctypes.c_void_p], None
+        asked = _Asked(self._library, student, views, mask)
+        seen = np.zeros((len(views), student.traced), np.uint8)
+        state = self.begin(student, 1)
+        for row in range(len(views)):
+            if row % TRACK == 0:
+                state = self.begin(student, 1)
+            trace(seen.ctypes.data + row * student.traced)
+            asked.step(row, state.ctypes.data)
         layers: NDArray[Any] = seen if student.integer else seen.view(np.float32)
-        chosen: NDArray[Any] = actions.reshape(count, *space.shape)
-        return layers, outputs, chosen if isinstance(space, Box) else chosen.astype(np.int64)
+        return layers, asked.outputs, asked.chosen
+
+    def begin(self, student: CStudent, rows: int) -> NDArray[Any]:
+        """States (B, U) at the beginning of episodes; of a student that remembers nothing U is 0."""
+        states = np.zeros((rows, student.network.units), np.uint8 if student.integer else np.float32)
+        if student.recurrent:
+            begin = getattr(self._library, f"{student.name}_begin")
+            for row in range(rows):
+                begin(ctypes.c_void_p(states.ctypes.data + row * states.strides[0]))
+        return states
+
+    def act(self, student: CStudent, views: Floats, mask: Bools | None, states: NDArray[Any]) -> Actions:
+        """Actions (B, *shape) of views (B, V), of as many agents with a state each (B, U), which goes on in place."""
+        asked = _Asked(self._library, student, views, mask)
+        for row in range(len(views)):
+            asked.step(row, states.ctypes.data + row * states.strides[0])
+        return asked.chosen
+
+
+class _Asked:
+    """Rows of one student, and where a library writes its answers to them."""
+
+    def __init__(self, library: ctypes.CDLL, student: CStudent, views: Floats, mask: Bools | None) -> None:
+        self._step = getattr(library, f"{student.name}_step")
+        arguments = 3 + has_mask(student) + student.recurrent
+        self._step.argtypes, self._step.restype = [ctypes.c_void_p] * arguments, None
+        self._space, self._recurrent = student.student.spaces.actions, student.recurrent
+        kind = np.float32 if isinstance(self._space, Box) else np.int32
+        self._rows = np.ascontiguousarray(views, np.float32)
+        self._legal = None if mask is None else np.ascontiguousarray(mask, np.uint8)
+        self._actions = np.zeros((len(views), action_numbers(self._space)), kind)
+        self.outputs = np.zeros((len(views), self._space.outputs), np.float32)
+        """(B, N)."""
+        places = [self._rows, *([self._legal] if has_mask(student) else []), self._actions, self.outputs]
+        self._at = [(None, 0) if place is None else (place.ctypes.data, place.strides[0]) for place in places]
+
+    def step(self, row: int, state: int) -> None:
+        """One decision; `state` is an address."""
+        held = (state,) if self._recurrent else ()
+        self._step(*held, *(None if start is None else start + row * stride for start, stride in self._at))
+
+    @property
+    def chosen(self) -> Actions:
+        """(B, *shape)."""
+        chosen: NDArray[Any] = self._actions.reshape(len(self._actions), *self._space.shape)
+        return chosen if isinstance(self._space, Box) else chosen.astype(np.int64)

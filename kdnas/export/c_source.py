@@ -7,7 +7,7 @@ from kdnas.errors import StudentError
 from kdnas.export.c_kernels import kernels
 from kdnas.export.c_student import CStudent
 from kdnas.policies.actions import ActionSpace, Box
-from kdnas.students.student import Team
+from kdnas.students.team import Team
 
 HEADER, SOURCE = "team.h", "team.c"
 

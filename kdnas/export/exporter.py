@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from kdnas.errors import StudentError
 from kdnas.policies.arrays import Floats
 from kdnas.policies.team_policy import TeamPolicy
-from kdnas.students.student import Team
+from kdnas.students.team import Team
 
 AGREEMENT = 0.999
 """Share of the recorded rows on which an artifact must act as its students do. Not all of them: a hidden unit halfway

@@ -19,7 +19,8 @@ from kdnas.export.onnx_policy import OnnxPolicy
 from kdnas.export.piece import trace
 from kdnas.policies.arrays import Bools, Floats
 from kdnas.policies.distribution import greedy
-from kdnas.students.student import Student, Team
+from kdnas.students.student import Student
+from kdnas.students.team import Team
 
 FILE = "team.onnx"
 _logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from kdnas.errors import StudentError
 from kdnas.export.graph import open_session
 from kdnas.policies.arrays import Actions
 from kdnas.policies.scene import Scene
-from kdnas.students.student import Team
+from kdnas.students.team import Team
 
 
 class OnnxPolicy:

@@ -19,14 +19,16 @@ from kdnas.students.family import (
 )
 from kdnas.students.gru import Gru, GruFamily, QuantGru
 from kdnas.students.mlp import Mlp, MlpFamily, QuantMlp
-from kdnas.students.student import Normalisation, Seats, Student, Team
+from kdnas.students.student import Normalisation, Seats, Student
 from kdnas.students.student_team import StudentTeam
+from kdnas.students.team import Actor, Team
 from kdnas.students.weights import rebuild_student
 
 __all__ = [
     "RELU",
     "SOFTSIGN",
     "Activation",
+    "Actor",
     "DeepSet",
     "DeepSetFamily",
     "FakeQuantMlp",

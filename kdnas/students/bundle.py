@@ -21,8 +21,9 @@ from kdnas.envs.view import View
 from kdnas.errors import BundleError, ConfigError
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.card import GroupCard, NormalisationCard, SpacesCard, StudentCard
-from kdnas.students.student import Normalisation, Student, Team
+from kdnas.students.student import Normalisation, Student
 from kdnas.students.student_team import StudentTeam
+from kdnas.students.team import Team
 from kdnas.students.weights import read_tensors, rebuild_student, student_tensors, write_tensors
 
 WEIGHTS, CARD = "student.safetensors", "student.json"

@@ -1,18 +1,16 @@
-"""`Student`: a spec with weights, for one group; `Team`: the students of all groups, i.e. a joint policy."""
+"""`Student`: a spec with weights, for one group."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kdnas.envs.spec import AgentSpec, EnvSpec
+from kdnas.envs.spec import AgentSpec
 from kdnas.errors import StudentError
-from kdnas.policies.arrays import Actions, Bools, Floats
+from kdnas.policies.arrays import Bools, Floats
 from kdnas.policies.distribution import greedy
 from kdnas.policies.masks import mask_logits
-from kdnas.policies.scene import Scene
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.family import load_family
 
@@ -109,7 +107,8 @@ class Student(nn.Module):
 
 
 class Seats:
-    """A student in the seats of one group: acts greedily, and remembers since the episodes began."""
+    """A student in the seats of one group while it learns: acts greedily as it is in torch, and remembers since the
+    episodes began."""
 
     def __init__(self, student: Student) -> None:
         self._student = student
@@ -126,21 +125,3 @@ class Seats:
         legal = None if mask is None else torch.from_numpy(mask).flatten(0, 1)
         actions = student.spaces.actions
         return greedy(actions, mask_logits(outputs, legal)).reshape((*views.shape[:2], *actions.shape))
-
-
-class Team:
-    """One student a group; acts greedily, as `TeamPolicy` says."""
-
-    def __init__(self, spec: EnvSpec, students: Mapping[str, Student]) -> None:
-        missing = [group for group in spec.groups if group not in students]
-        if missing:
-            raise StudentError(f"the team has no student for {', '.join(missing)}")
-        self.spec = spec
-        self.students = {group: students[group].eval() for group in spec.groups}
-        self._seats = {group: Seats(student) for group, student in self.students.items()}
-
-    def act(self, scene: Scene) -> dict[str, Actions]:
-        return {
-            group: seats.act(scene.views[group], scene.masks.get(group), first=scene.first).numpy()
-            for group, seats in self._seats.items()
-        }

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from kdnas.errors import BundleError, name_nearest
 from kdnas.policies.actions import ActionSpace, Box
-from kdnas.policies.distribution import factors, greedy
-from kdnas.policies.masks import mask_logits
+from kdnas.policies.distribution import factors
 from kdnas.students.card import StudentCard
-from kdnas.students.student import Team
+from kdnas.students.team import Actor, Hidden, Team
 
 
 class StudentTeam:
@@ -25,18 +24,18 @@ class StudentTeam:
     def __init__(self, card: StudentCard, team: Team) -> None:
         self.card = card
         self.team = team
-        self._hidden: dict[str, Tensor] = {}
+        self._actors = {group: Actor(student) for group, student in team.students.items()}
+        self._hidden: dict[str, Hidden] = {}
         self._group_of = {agent: group for group, entry in card.groups.items() for agent in entry.agents}
 
     def reset(self) -> None:
         """A new episode begins: recurrent students forget. Those that remember nothing do not need it."""
         self._hidden = {}
 
-    @torch.inference_mode()
     def act(
         self, observations: Mapping[str, ArrayLike], masks: Mapping[str, ArrayLike] | None = None
     ) -> dict[str, Any]:
-        """Greedy actions of the agents whose observations are given.
+        """Greedy actions of the agents whose observations are given, those of the exported C to the last bit.
 
         Args:
             observations: agent -> (O,) or a batch (B, O): what its student sees, if the study has limited it.
@@ -56,26 +55,26 @@ class StudentTeam:
         return {agent: self._act(agent, given, (masks or {}).get(agent)) for agent, given in observations.items()}
 
     def _act(self, agent: str, given: ArrayLike, mask: ArrayLike | None) -> Any:
-        student = self.team.students[self._group_of[agent]]
-        spaces = student.spaces
+        actor = self._actors[self._group_of[agent]]
+        spaces = actor.student.spaces
         seen = _array(agent, given, np.float32)
         if seen.ndim not in (1, 2) or seen.shape[-1] != spaces.observation_size:
             raise BundleError(
                 f"agent {agent!r} observes {spaces.observation_size} features, but got the shape {seen.shape}"
             )
-        rows = torch.from_numpy(np.ascontiguousarray(seen.reshape(-1, spaces.observation_size)))
+        rows = seen.reshape(-1, spaces.observation_size)
         legal = None if mask is None else self._legal(agent, mask, seen.shape[:-1], spaces.actions)
-        hidden = self._hidden.get(agent, student.begin(len(rows)))
+        hidden = self._hidden.get(agent, actor.begin(len(rows)))
         if hidden is not None and len(hidden) != len(rows):
             raise BundleError(
                 f"agent {agent!r} remembers {len(hidden)} episodes, but got {len(rows)} observations; "
                 "call reset() where new episodes begin"
             )
-        outputs, following = student.step(rows, hidden)
+        chosen, following = actor.act(rows, None if legal is None else legal.numpy(), hidden)
         if following is not None:
             self._hidden[agent] = following
-        chosen = greedy(spaces.actions, mask_logits(outputs, legal)).reshape((*seen.shape[:-1], *spaces.actions.shape))
-        return int(chosen) if chosen.ndim == 0 else chosen.numpy()
+        shaped = chosen.reshape((*seen.shape[:-1], *spaces.actions.shape))
+        return int(shaped) if shaped.ndim == 0 else shaped
 
     def _legal(self, agent: str, mask: ArrayLike, rows: tuple[int, ...], actions: ActionSpace) -> Tensor:
         legal = torch.from_numpy(_array(agent, mask, np.bool_))

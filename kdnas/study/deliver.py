@@ -20,7 +20,7 @@ from kdnas.profiling.target import Target
 from kdnas.students.bundle import group_cards, save_weights, write_card
 from kdnas.students.card import ArtifactCard, Hashes, StudentCard, TargetCard
 from kdnas.students.card_page import render_card
-from kdnas.students.student import Team
+from kdnas.students.team import Team
 from kdnas.study.front import Member
 from kdnas.study.run_folder import RunFolder
 from kdnas.study.setup import Setup

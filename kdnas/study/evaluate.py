@@ -16,7 +16,7 @@ from kdnas.evaluation.score import Score, make_score
 from kdnas.evaluation.seeds import SeedSets
 from kdnas.policies.team_policy import RandomPolicy, TeamPolicy
 from kdnas.students.bundle import CARD, load_student
-from kdnas.students.student import Team
+from kdnas.students.team import Team
 from kdnas.study.front import read_front
 from kdnas.study.run_folder import reopen_study
 from kdnas.study.setup import Setup, open_study, read_study

@@ -21,7 +21,8 @@ from kdnas.profiling.target import Target
 from kdnas.students.bundle import load_student
 from kdnas.students.card import ArtifactCard, StudentCard
 from kdnas.students.family import load_family
-from kdnas.students.student import Student, Team
+from kdnas.students.student import Student
+from kdnas.students.team import Team
 from kdnas.study.evaluate import check_fits, played, study_of
 from kdnas.study.setup import Setup, make_target
 from kdnas.units import format_quantity

@@ -17,7 +17,8 @@ from kdnas.policies.arrays import Floats
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.family import load_family
-from kdnas.students.student import Normalisation, Student, Team
+from kdnas.students.student import Normalisation, Student
+from kdnas.students.team import Team
 from kdnas.testing.contract import contract, weights_of
 
 SPEC = EnvSpec(

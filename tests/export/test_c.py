@@ -26,7 +26,8 @@ from kdnas.spaces.spec import StudentSpec
 from kdnas.students.family import load_family
 from kdnas.students.integer import decide
 from kdnas.students.mlp import Mlp
-from kdnas.students.student import Normalisation, Student, Team
+from kdnas.students.student import Normalisation, Student
+from kdnas.students.team import Team
 from kdnas.testing import check_exporter
 
 from .conftest import MakeStudent, MakeTeam

@@ -12,7 +12,8 @@ from kdnas.spaces.spec import StudentSpec
 from kdnas.students.bundle import group_cards, load_student, save_weights, write_card
 from kdnas.students.card import Hashes, StudentCard
 from kdnas.students.family import load_family
-from kdnas.students.student import Student, Team
+from kdnas.students.student import Student
+from kdnas.students.team import Team
 
 from .conftest import BOARD
 

@@ -13,7 +13,7 @@ from kdnas.errors import StudentError
 from kdnas.export.exporter import Artifact
 from kdnas.export.onnx import OnnxExporter
 from kdnas.policies.arrays import Floats
-from kdnas.students.student import Team
+from kdnas.students.team import Team
 from kdnas.testing import check_exporter
 
 

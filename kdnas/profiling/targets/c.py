@@ -47,6 +47,7 @@ static double pass_ns(void)
 
 int main(void)
 {{
+    {begin}
     for (int i = 0; i < {warm_up}; i++)
         (void)pass_ns();
     for (int i = 0; i < {passes}; i++)
@@ -83,7 +84,11 @@ class CTarget(CompiledTarget):
             folder = Path(place)
             program = write_program(student, folder, views)
             main = _MAIN.format(
-                declarations=program.declarations, call=program.call, warm_up=WARM_UP, passes=PASSES
+                declarations=program.declarations,
+                begin=program.begin,
+                call=program.call,
+                warm_up=WARM_UP,
+                passes=PASSES,
             )
             (folder / "main.c").write_text(main, encoding="ascii")
             said = self._time(folder)

@@ -132,6 +132,7 @@ void reset(void)
     TIMER_RELOAD = 0xFFFFFFu;
     TIMER_VALUE = 0;
     TIMER_CONTROL = 5u;
+    {begin}
     for (int row = 0; row < ROWS; row++) {{
         const uint32_t begun = TIMER_VALUE;
         for (int i = 0; i < {calls}; i++)
@@ -261,7 +262,11 @@ class CortexTarget(CompiledTarget):
 
     def _build(self, folder: Path, program: Program) -> None:
         main = _MAIN.format(
-            declarations=program.declarations, call=program.call, calls=CALLS, painted=PAINTED_BYTES
+            declarations=program.declarations,
+            begin=program.begin,
+            call=program.call,
+            calls=CALLS,
+            painted=PAINTED_BYTES,
         )
         (folder / "main.c").write_text(main, encoding="ascii")
         (folder / "program.ld").write_text(_LINKER_SCRIPT, encoding="ascii")

@@ -9,15 +9,17 @@ from torch import Tensor, nn
 
 from kdnas.envs.spec import AgentSpec, EnvSpec
 from kdnas.errors import StudentError
+from kdnas.export.c_network import Table
 from kdnas.export.c_source import HEADER, SOURCE, has_mask, name_groups, write_header, write_source
-from kdnas.export.c_student import CStudent, Table
+from kdnas.export.c_student import CStudent
 from kdnas.policies.actions import Box, Discrete
 from kdnas.policies.arrays import Floats
 from kdnas.profiling.flops import count_macs
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.activation import RELU
 from kdnas.students.mlp import Mlp
-from kdnas.students.student import Student, Team
+from kdnas.students.student import Student
+from kdnas.students.team import Team
 
 GROUP = "agent"
 """The one group of a program, and its one agent."""
@@ -37,6 +39,8 @@ class Program:
     folder: Path
     declarations: str
     """What it needs: the action, and the state of one that remembers."""
+    begin: str
+    """A statement, where an episode begins."""
     call: str
     """An expression: the decision on row `row` of `rows`."""
     state_bytes: int
@@ -65,11 +69,16 @@ def write_program(student: Student, folder: Path, views: Floats | None = None) -
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="ascii")
     kind = "float" if isinstance(spaces.actions, Box) else "int32_t"
+    declarations = [f"static {kind} action[KDNAS_AGENT_ACTION];", "static float outputs[KDNAS_AGENT_OUTPUTS];"]
+    if own.recurrent:
+        declarations.append("static kdnas_agent_state state;")
+    state, mask = "&state, " if own.recurrent else "", "NULL, " if has_mask(own) else ""
     return Program(
         folder=folder,
-        declarations=f"static {kind} action[KDNAS_AGENT_ACTION];\nstatic float outputs[KDNAS_AGENT_OUTPUTS];",
-        call=_STEP.format(state="", observation="KDNAS_AGENT_OBSERVATION", mask="NULL, " if has_mask(own) else ""),
-        state_bytes=0,
+        declarations="\n".join(declarations),
+        begin="kdnas_agent_begin(&state);" if own.recurrent else "",
+        call=_STEP.format(state=state, observation="KDNAS_AGENT_OBSERVATION", mask=mask),
+        state_bytes=own.network.units * (1 if own.integer else 4),
     )
 
 

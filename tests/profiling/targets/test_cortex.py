@@ -111,7 +111,7 @@ def test_it_computes_there_what_it_computes_here(core: Core, tmp_path: Path) -> 
     """The exported test program runs the recorded observations on the emulated core."""
     from kdnas.envs.spec import EnvSpec
     from kdnas.export import CExporter
-    from kdnas.students.student import Team
+    from kdnas.students.team import Team
 
     generator = np.random.default_rng(1)
     groups = {"a": "float", "b": "w8a8i8", "c": "w4a8i8", "d": "w3a4i6"}

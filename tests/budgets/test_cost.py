@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -50,7 +51,17 @@ def test_json_round_trip():
         "params": 1181,
         "memory_bytes": 4916,
         "latency_s": {"p50": 6e-6, "p95": 9e-6},
+        "flash_bytes": 0,
+        "ram_bytes": 0,
     }
+
+
+def test_flash_and_ram_of_agents_add_up():
+    small, large = replace(SPREAD, flash_bytes=300, ram_bytes=40), replace(SPREAD, flash_bytes=500, ram_bytes=30)
+    team = TeamCost(agents={"a": small, "b": large}, seats={"a": 2, "b": 1})
+    assert (team.team.flash_bytes, team.team.ram_bytes) == (1100, 110)
+    assert (team.worst_agent.flash_bytes, team.worst_agent.ram_bytes) == (500, 40)
+    assert Cost.from_json(small.as_json()) == small
 
 
 def test_a_team_is_the_sum_over_its_agents():

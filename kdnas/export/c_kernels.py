@@ -6,7 +6,7 @@ target's own instructions belong there, behind its feature macro, and everything
 
 from collections.abc import Iterable
 
-from kdnas.export.c_pack import group_size, planes
+from kdnas.export.c_dot import dots
 from kdnas.students.activation import RELU, SOFTSIGN
 
 FLOAT = 32
@@ -15,24 +15,6 @@ _INTEGERS = """\
 #if defined(__FAST_MATH__)
 #error "-ffast-math changes what integers an observation becomes"
 #endif
-
-/* 0 for the plain loops; other machines get them anyway. */
-#ifndef KDNAS_VECTORS
-#if defined(__SSE2__) || defined(__ARM_NEON)
-#define KDNAS_VECTORS 1
-#else
-#define KDNAS_VECTORS 0
-#endif
-#endif
-
-/* An activation in memory: a byte, or 16 bits where vector units multiply those. */
-#if KDNAS_VECTORS
-typedef int16_t kdnas_value;
-#else
-typedef uint8_t kdnas_value;
-#endif
-
-#define KDNAS_TILE 16u /* rows whose sums are held at once */
 
 /* The integer nearest to a ratio, half to even, in its limits and counted from the lower one; NaN is the lower one. */
 static inline kdnas_value kdnas_quantize(float ratio, float low, float high)
@@ -44,20 +26,10 @@ static inline kdnas_value kdnas_quantize(float ratio, float low, float high)
     return (kdnas_value)(sum.bits - 0x4B400000 - (int32_t)low);
 }
 
-static inline int32_t kdnas_total(const kdnas_value *values, size_t count)
+/* number / 2^shift, with a shift that machines of 32 bits can do in one instruction in most layers. */
+static inline uint64_t kdnas_shift(uint64_t number, unsigned shift)
 {
-    int32_t total = 0;
-    for (size_t i = 0; i < count; i++)
-        total += values[i];
-    return total;
-}
-
-static inline int32_t kdnas_dot(const uint8_t *weights, const kdnas_value *values, size_t count)
-{
-    int32_t sum = 0;
-    for (size_t i = 0; i < count; i++)
-        sum += weights[i] * values[i];
-    return sum;
+    return shift < 32u ? number >> shift : (uint32_t)(number >> 32) >> (shift - 32u);
 }
 """
 
@@ -94,70 +66,17 @@ static inline void kdnas_softsign(float *values, size_t count)
 """
 
 _STEPS = """\
-/* 0 where dividing 64 bits is slow: a search by products instead. */
-#ifndef KDNAS_DIVIDE
-#define KDNAS_DIVIDE (UINTPTR_MAX > 0xFFFFFFFFu)
-#endif
-
-/* `one` times sum / (1 + sum), rounded half up, of a sum >= 0 in steps of 2^-24. */
-static inline uint32_t kdnas_steps(uint64_t sum, uint32_t one)
+/* `one`, a power of 2 up to 128, times sum / (1 + sum), rounded half up, of a sum >= 0 in steps of 2^-24. */
+static inline uint32_t kdnas_steps(uint64_t wide, uint32_t one)
 {
-    sum = sum < UINT32_MAX ? sum : UINT32_MAX;
-#if KDNAS_DIVIDE
-    const uint64_t whole = ((uint64_t)1 << 24) + sum;
-    return (uint32_t)((2u * one * sum + whole) / (2u * whole));
-#else
-    uint32_t steps = 0;
-    for (uint32_t bit = one; bit > 0; bit >>= 1) {
-        const uint32_t next = steps + bit;
-        if (next <= one && sum * (2u * one + 1u - 2u * next) >= (uint64_t)(2u * next - 1u) << 24)
-            steps = next;
-    }
-    return steps;
-#endif
+    if (wide >= 0xFF000000u)
+        return one;
+    /* As many steps as a little more, and what is left fits 32 bits. */
+    const uint32_t sum = wide < 0xFEFF0000u ? (uint32_t)wide : 0xFEFF0000u, whole = (1u << 24) + sum;
+    /* Half steps: at most one too few, because the divisor is too large by 256 at most. */
+    const uint32_t halves = (sum / ((whole >> 8) + 1u) * (2u * one)) >> 8;
+    return (halves + (2u * one * sum - halves * whole >= whole) + 1u) >> 1;
 }
-"""
-
-_SUMS_8 = """\
-/* Products of `count` rows from `row` on, weights as they are stored. */
-static void kdnas_sums_8(const uint8_t *weights, const kdnas_value *values, int32_t *sums, size_t row, size_t count,
-                         size_t rows, size_t columns)
-{
-    (void)rows;
-    for (size_t i = 0; i < count; i++)
-        sums[i] = kdnas_dot(weights + (row + i) * columns, values, columns);
-}
-"""
-
-_SUMS_PACKED = """\
-/* Products of `count` rows from `row` on, weights as they are stored: {bits} bits each.{remark} */
-static void kdnas_sums_{bits}(const uint8_t *weights, const kdnas_value *values, int32_t *sums, size_t row,
-                         size_t count, size_t rows, size_t columns)
-{{
-    const size_t span = columns / {size}u, taken = {size}u * span, bytes = {group_bytes}u * span;
-    const uint8_t *const rest = weights + rows * bytes;
-    for (size_t i = 0; i < count; i++) {{
-        const uint8_t *const at = weights + (row + i) * bytes;
-        size_t bit = (row + i) * (columns - taken) * {bits}u;
-        int32_t sum = 0;
-{loops}        for (size_t j = taken; j < columns; j++, bit += {bits}u) {{
-            const unsigned start = (unsigned)(bit & 7u);
-            unsigned piece = (unsigned)rest[bit >> 3] >> start;
-            if (start > {straddle}u)
-                piece |= (unsigned)rest[(bit >> 3) + 1u] << (8u - start);
-            sum += (int32_t)(piece & {mask}u) * values[j];
-        }}
-        sums[i] = sum;
-    }}
-}}
-"""
-
-_UNPACKED = """\
-#if KDNAS_VECTORS
-        uint8_t stored[KDNAS_COLUMNS];
-{unpacking}        sum = kdnas_dot(stored, values, taken);
-#else
-{loops}#endif
 """
 
 _LAYER = """\
@@ -178,13 +97,13 @@ static void kdnas_{kind}_{bits}(const uint8_t *weights, const int32_t *biases, {
 
 _HIDDEN = """\
             const uint64_t product = (uint64_t)(uint32_t)(sum > 0 ? sum : 0) * factors[row + i];
-            const uint32_t rounded = (uint32_t)((product + half) >> shift);
+            const uint32_t rounded = (uint32_t)kdnas_shift(product + half, shift);
             into[row + i] = (kdnas_value)(rounded < limit ? rounded : limit);
 """
 
 _SIGNED = """\
             const uint32_t size = sum < 0 ? 0u - (uint32_t)sum : (uint32_t)sum;
-            const uint32_t steps = kdnas_steps(((uint64_t)size * factors[row + i] + half) >> shift, limit + 1u);
+            const uint32_t steps = kdnas_steps(kdnas_shift((uint64_t)size * factors[row + i] + half, shift), limit + 1u);
             /* Counted from the lowest one. */
             into[row + i] = (kdnas_value)(limit + 1u + (sum < 0 ? 0u - steps : steps < limit ? steps : limit));
 """
@@ -252,13 +171,10 @@ def kernels(
     integers = [bits for bits in widths if bits != FLOAT]
     parts = [_TRACE]
     if integers:
-        parts += [_INTEGERS, _SEE_VALUES]
-    if any(group_size(bits) > 2 for bits in integers):
-        parts.append(f"#define KDNAS_COLUMNS {columns}u /* of the widest layer */\n")
+        parts += [*dots(integers), _INTEGERS, _SEE_VALUES]
     if any(kind == SOFTSIGN.name and bits != FLOAT for kind, bits in hidden):
         parts.append(_STEPS)
     for bits in integers:
-        parts.append(_SUMS_8 if bits == 8 else _sums(bits))
         parts += [_layer(kind, bits) for kind, own in hidden if own == bits]
         parts.append(_layer("output", bits))
     if FLOAT in widths:
@@ -266,40 +182,6 @@ def kernels(
         parts += [_FLOATS[kind] for kind, own in hidden if own == FLOAT]
     parts += [_BEST] if discrete else []
     return "\n".join(parts)
-
-
-def _sums(bits: int) -> str:
-    size = group_size(bits)
-    unpacking, loops = [], []
-    for run in range(size):  # the run-th span of the row
-        begin, pieces = 0, []
-        for start, width in planes(bits):
-            each = 8 // width
-            byte = f"at[{_offset(begin + run // each)}j]"
-            shift = run % each * width
-            piece = f"(({byte} >> {shift}) & {(1 << width) - 1})" if shift else f"({byte} & {(1 << width) - 1})"
-            pieces.append(f"({piece} << {start})" if start else piece)
-            begin += size // each
-        stored = pieces[0] if len(pieces) == 1 else f"({' | '.join(pieces)})"
-        loop = "        for (size_t j = 0; j < span; j++)\n            "
-        unpacking.append(f"{loop}stored[{_offset(run)}j] = (uint8_t){stored if stored[0] == '(' else f'({stored})'};\n")
-        loops.append(f"{loop}sum += {stored} * values[{_offset(run)}j];\n")
-    return _SUMS_PACKED.format(
-        bits=bits,
-        size=size,
-        group_bytes=size * bits // 8,
-        # Compilers see through two runs, but not through more.
-        loops="".join(loops)
-        if size == 2
-        else _UNPACKED.format(unpacking="".join(unpacking), loops="".join(loops)),
-        remark="" if size == 2 else " Vector units unpack a row\n * first and multiply then.",
-        straddle=8 - bits,
-        mask=(1 << bits) - 1,
-    )
-
-
-def _offset(spans: int) -> str:
-    return {0: "", 1: "span + "}.get(spans, f"{spans}u * span + ")
 
 
 def _layer(kind: str, bits: int) -> str:

@@ -30,12 +30,17 @@ _MACHINE = """\
 
 #if KDNAS_VECTORS
 #include <emmintrin.h>
-#define KDNAS_ROWS 4u /* rows that are multiplied at once */
-#else
-#if KDNAS_DSP
+#elif KDNAS_DSP
 #include <arm_acle.h>
 #endif
-#define KDNAS_ROWS 2u
+/* What a compiler shall not know: masks then stay in registers, where instructions combine them with shifted numbers,
+ * and loops over rows of one length are not written out as a whole. */
+#if defined(__GNUC__) && defined(__arm__)
+#define KDNAS_HIDE(number) __asm__("" : "+r"(number))
+#define KDNAS_APART __attribute__((noinline))
+#else
+#define KDNAS_HIDE(number) ((void)0)
+#define KDNAS_APART
 #endif
 #define KDNAS_TILE 16u /* rows whose sums are held at once */
 
@@ -62,16 +67,12 @@ static inline uint64_t kdnas_few(const uint8_t *at, size_t count)
     return count & 1u ? bytes << 8 | at[0] : bytes;
 }
 
-/* `count` bytes, 1 to 16, and zeros behind them. */
+/* `count` bytes, 1 to 8, as 16-bit numbers, and zeros behind them. */
 static inline __m128i kdnas_load(const uint8_t *at, size_t count)
 {
-    if (count == 16u)
-        return _mm_loadu_si128((const __m128i *)(const void *)at);
-    if (count < 8u)
-        return _mm_set_epi64x(0, (int64_t)kdnas_few(at, count));
-    const __m128i low = _mm_loadl_epi64((const __m128i *)(const void *)at);
-    return count == 8u ? low
-                       : _mm_unpacklo_epi64(low, _mm_set_epi64x(0, (int64_t)kdnas_few(at + 8, count - 8u)));
+    const __m128i bytes = count == 8u ? _mm_loadl_epi64((const __m128i *)(const void *)at)
+                                      : _mm_set_epi64x(0, (int64_t)kdnas_few(at, count));
+    return _mm_unpacklo_epi8(bytes, _mm_setzero_si128());
 }
 
 /* The sums of four vectors. */
@@ -82,15 +83,6 @@ static inline __m128i kdnas_across(__m128i a, __m128i b, __m128i c, __m128i d)
     return _mm_add_epi32(_mm_unpacklo_epi64(ab, cd), _mm_unpackhi_epi64(ab, cd));
 }
 #elif KDNAS_DSP
-/* A constant that stays in a register, where instructions can combine it with a shifted number. */
-#if defined(__GNUC__)
-#define KDNAS_HELD(name, number) \\
-    uint32_t name = number;      \\
-    __asm__("" : "+r"(name))
-#else
-#define KDNAS_HELD(name, number) const uint32_t name = number
-#endif
-
 static inline uint32_t kdnas_word(const uint8_t *at)
 {
     uint32_t word;
@@ -117,49 +109,73 @@ static inline int32_t kdnas_total(const kdnas_value *values, size_t count)
 _PLANE = """\
 /* Pieces {place}, {each} in a byte, `span` bytes in each row. */
 #if KDNAS_VECTORS
-static inline void kdnas_step_{name}(const uint8_t *const *at, const kdnas_value *values, size_t span, size_t j,
-                                   size_t count, __m128i *sums)
+static inline void kdnas_step_{name}(const uint8_t *const *at, const kdnas_value *values, size_t span, size_t count,
+                                   __m128i *sums)
 {{
-    const __m128i even = _mm_set1_epi16(0xFF){pieces};
-{vector_values}    for (size_t row = 0; row < KDNAS_ROWS; row++) {{
-        const __m128i bytes = kdnas_load(at[row] + j, count);
-        __m128i sum = sums[row];
-{vector_products}        sums[row] = sum;
-    }}
+{vector_values}    for (size_t row = 0; row < 4u; row++) {{
+        const __m128i bytes = kdnas_load(at[row], count);
+{vector_products}    }}
 }}
 
 static inline void kdnas_plane_{name}(const uint8_t *const *at, size_t begin, const kdnas_value *values, size_t span,
                                     __m128i *sums)
 {{
-    const uint8_t *const from[KDNAS_ROWS] = {{at[0] + begin, at[1] + begin, at[2] + begin, at[3] + begin}};
-    size_t j = 0;
-    for (; j + 16u <= span; j += 16u)
-        kdnas_step_{name}(from, values, span, j, 16u, sums);
-    if (j < span)
-        kdnas_step_{name}(from, values, span, j, span - j, sums);
+    const uint8_t *from[4] = {{at[0] + begin, at[1] + begin, at[2] + begin, at[3] + begin}};
+    size_t left = span;
+{vector_wide}    for (; left >= 8u; left -= 8u, values += 8) {{
+        kdnas_step_{name}(from, values, span, 8u, sums);
+        for (size_t row = 0; row < 4u; row++)
+            from[row] += 8;
+    }}
+    if (left > 0u)
+        kdnas_step_{name}(from, values, span, left, sums);
 }}
 #else
-static inline void kdnas_plane_{name}(const uint8_t *const *at, size_t begin, const kdnas_value *values, size_t span,
-                                    int32_t *sums)
+KDNAS_APART static void kdnas_plane_{name}(const uint8_t *first, const uint8_t *second, const kdnas_value *values,
+                                         size_t span, int32_t *sums)
 {{
-    const uint8_t *first = at[0] + begin, *second = at[1] + begin;
-    int32_t one = sums[0], two = sums[1];
+    int32_t one = 0, two = 0;
     size_t left = span;
 #if KDNAS_DSP
-    KDNAS_HELD(bytes, 0x00FF00FFu);
-{dsp_mask}    for (; left >= 4u; left -= 4u, first += 4, second += 4, values += 4) {{
+    uint32_t bytes = 0x00FF00FFu;
+    KDNAS_HIDE(bytes);
+{dsp_mask}    left &= 3u;
+    for (size_t words = span / 4u; words > 0u; words--, first += 4, second += 4, values += 4) {{
         const uint32_t a = kdnas_word(first), b = kdnas_word(second);
         uint32_t value, even, odd;
+        KDNAS_HIDE(words);
 {dsp}    }}
 #endif
     for (; left > 0u; left--, first++, second++, values++) {{
-        const unsigned a = *first, b = *second;
-        int32_t value;
+        const int32_t a = *first, b = *second;
+#if KDNAS_DSP
+        KDNAS_HIDE(left);
+#endif
 {plain}    }}
-    sums[0] = one;
-    sums[1] = two;
+    sums[0] += one{worth};
+    sums[1] += two{worth};
 }}
 #endif
+"""
+
+_WIDE = """\
+    const __m128i even = _mm_set1_epi16(0xFF); /* 16 bytes without unpacking them: every second one, and the others */
+    for (; left >= 16u; left -= 16u, values += 16) {
+        const __m128i value = _mm_loadu_si128((const __m128i *)(const void *)values);
+        const __m128i evens = _mm_and_si128(value, even), odds = _mm_srli_epi16(value, 8);
+        for (size_t row = 0; row < 4u; row++) {
+            const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)from[row]);
+            const __m128i first = _mm_madd_epi16(_mm_and_si128(bytes, even), evens);
+            const __m128i second = _mm_madd_epi16(_mm_srli_epi16(bytes, 8), odds);
+            sums[row] = _mm_add_epi32(sums[row], _mm_add_epi32(first, second));
+            from[row] += 16;
+        }
+    }
+"""
+
+_DSP_MASK = """\
+    uint32_t piece = 0x{mask:08X}u;
+    KDNAS_HIDE(piece);
 """
 
 _SUMS = """\
@@ -168,21 +184,24 @@ static void kdnas_sums_{bits}(const uint8_t *weights, const kdnas_value *values,
                          size_t count, size_t rows, size_t columns)
 {{
     const size_t span = columns / {size}u, bytes = {group_bytes}u * span;
-    for (size_t i = 0; i < count; i += KDNAS_ROWS) {{
-        const uint8_t *at[KDNAS_ROWS];
-        for (size_t j = 0; j < KDNAS_ROWS; j++) /* the last row again where there are no more */
-            at[j] = weights + (row + (i + j < count ? i + j : count - 1u)) * bytes;
+    const uint8_t *const from = weights + row * bytes;
 #if KDNAS_VECTORS
-        __m128i parts[KDNAS_ROWS] = {{_mm_setzero_si128(), _mm_setzero_si128(), _mm_setzero_si128(),
-                                     _mm_setzero_si128()}};
-#else
-        int32_t *const parts = sums + i;
-        parts[0] = parts[1] = 0;
-#endif
-{planes}#if KDNAS_VECTORS
-        _mm_storeu_si128((__m128i *)(void *)(sums + i), kdnas_across(parts[0], parts[1], parts[2], parts[3]));
-#endif
+    const uint8_t *const last = from + (count - 1u) * bytes;
+    for (size_t i = 0; i < count; i += 4u) {{
+        /* The last row again where there are no more. */
+        const uint8_t *const first = from + i * bytes, *const second = first < last ? first + bytes : last;
+        const uint8_t *const third = second < last ? second + bytes : last;
+        const uint8_t *const at[4] = {{first, second, third, third < last ? third + bytes : last}};
+        const __m128i zero = _mm_setzero_si128();
+        __m128i parts[4] = {{zero, zero, zero, zero}};
+{vector_planes}        _mm_storeu_si128((__m128i *)(void *)(sums + i), kdnas_across(parts[0], parts[1], parts[2], parts[3]));
     }}
+#else
+    for (size_t i = 0; i < count; i += 2u) {{
+        const uint8_t *const first = from + i * bytes, *const second = i + 1u < count ? first + bytes : first;
+        sums[i] = sums[i + 1u] = 0;
+{planes}    }}
+#endif
 {rest}}}
 """
 
@@ -219,51 +238,61 @@ def _plane(start: int, width: int) -> str:
     Example: of (4, 2), which 6-bit weights have, the second piece of a byte, bits 2 and 3, is (byte << 2) & 0x30.
     """
     each, mask = 8 // width, ((1 << width) - 1) << start
-    vector_values, vector_products, dsp, plain = [], [], [], []
+    vector_values, vector_products, plain, before = [], [], [], ""
     for index in range(each):
         shift, at = index * width - start, f"values{_offset(index)}"
-        vector_values += [
-            f"    const __m128i values_{index} = kdnas_load({at} + j, count);\n",
-            f"    const __m128i even_{index} = _mm_and_si128(values_{index}, even);\n",
-            f"    const __m128i odd_{index} = _mm_srli_epi16(values_{index}, 8);\n",
+        vector_values.append(f"    const __m128i values_{index} = kdnas_load({at}, count);\n")
+        piece = _vector_cut(shift, mask if width < 8 else 0)
+        vector_products.append(
+            f"        sums[row] = _mm_add_epi32(sums[row], _mm_madd_epi16({piece}, values_{index}));\n"
+        )
+        # Bytes that are shifted only still hold the pieces above, each 2^width times too large: those are multiplied
+        # by so much less, and nothing has to be masked.
+        value = f"values[{_offset(index)[3:]}]" if index else "*values"
+        less = f"{value} - ({before} << {width})" if index else value
+        before = value
+        plain.append(f"        const int32_t value_{index} = {less};\n")
+        plain += [
+            f"        {row} += {f'({word} >> {index * width})' if index else word} * value_{index};\n"
+            for word, row in (("a", "one"), ("b", "two"))
         ]
-        for half, beyond in (("even", 0), ("odd", 8)):
-            piece = _vector_cut(shift + beyond, "" if width == 8 and half == "odd" else "piece" if width < 8 else "even")
-            product = f"_mm_madd_epi16({piece}, {half}_{index})"
-            vector_products.append(f"        sum = _mm_add_epi32(sum, {product});\n")
-        dsp += [
-            f"        value = kdnas_word({at});\n",
-            "        even = value & bytes;\n",
-            "        odd = (value >> 8) & bytes;\n",
-        ]
-        plain.append(f"        value = {f'values[{_offset(index)[3:]}]' if index else '*values'};\n")
-        for word, row in (("a", "one"), ("b", "two")):
-            held = "bytes" if width == 8 else "piece"
-            dsp.append(f"        {row} = kdnas_two({_cut(word, shift, held)}, even, {row});\n")
-            dsp.append(f"        {row} = kdnas_two({_cut(word, shift + 8, held)}, odd, {row});\n")
-            part = word if width == 8 else f"({_cut(word, shift, f'{mask}u')})"
-            plain.append(f"        {row} += (int32_t){part} * value;\n")
     return _PLANE.format(
         name=f"{start}_{width}",
         place=f"of {width} bits that are worth 2^{start} and more" if start else f"of {width} bits",
         each=each,
-        pieces="" if width == 8 else f", piece = _mm_set1_epi16({mask})",
         vector_values="".join(vector_values) + ("" if each > 1 else "    (void)span;\n"),
         vector_products="".join(vector_products),
-        dsp_mask="" if width == 8 else f"    KDNAS_HELD(piece, 0x{mask << 16 | mask:08X}u);\n",
-        dsp="".join(dsp),
+        vector_wide=_WIDE if width == 8 else "",
+        dsp_mask="" if width == 8 else _DSP_MASK.format(mask=(mask >> start) * 0x10001),
+        dsp=_dsp_word(start, width),
+        worth=f" * {1 << start}" if start else "",
         plain="".join(plain),
     )
 
 
+def _dsp_word(start: int, width: int) -> str:
+    """Four bytes of two rows, times those of the inputs of each of their pieces."""
+    held, lines = "bytes" if width == 8 else "piece", []
+    for index in range(8 // width):
+        lines += [
+            f"value = kdnas_word(values{_offset(index)});",
+            "even = value & bytes;",
+            "odd = (value >> 8) & bytes;",
+        ]
+        for word, row in (("a", "one"), ("b", "two")):
+            for half, beyond in (("even", 0), ("odd", 8)):
+                lines.append(f"{row} = kdnas_two({_cut(word, index * width + beyond, held)}, {half}, {row});")
+    return "".join(f"        {line}\n" for line in lines)
+
+
 def _sums(bits: int) -> str:
     size = group_size(bits)
-    calls, begin = [], 0  # in spans
+    calls, vector_calls, begin = [], [], 0  # in spans
     for start, width in _planes(bits):
-        each = 8 // width
-        for run in range(0, size, each):
-            place, values = (f"{count}u * span" if count else "0u" for count in (begin, run))
-            calls.append(f"        kdnas_plane_{start}_{width}(at, {place}, values + {values}, span, parts);\n")
+        for run in range(0, size, 8 // width):
+            name, values, at = f"kdnas_plane_{start}_{width}", f"values{_offset(run)}", _offset(begin)
+            calls.append(f"        {name}(first{at}, second{at}, {values}, span, sums + i);\n")
+            vector_calls.append(f"        {name}(at, {at[3:] or '0u'}, {values}, span, parts);\n")
             begin += 1
     rest = _REST.format(size=size, bits=bits, straddle=8 - bits, mask=(1 << bits) - 1)
     return _SUMS.format(
@@ -271,6 +300,7 @@ def _sums(bits: int) -> str:
         size=size,
         group_bytes=size * bits // 8,
         planes="".join(calls),
+        vector_planes="".join(vector_calls),
         rest="    (void)rows;\n" if bits == 8 else rest,
     )
 
@@ -280,9 +310,9 @@ def _cut(word: str, shift: int, mask: str) -> str:
     return f"{moved} & {mask}"
 
 
-def _vector_cut(shift: int, mask: str) -> str:
+def _vector_cut(shift: int, mask: int) -> str:
     moved = "bytes" if shift == 0 else f"_mm_{'srli' if shift > 0 else 'slli'}_epi16(bytes, {abs(shift)})"
-    return f"_mm_and_si128({moved}, {mask})" if mask else moved
+    return f"_mm_and_si128({moved}, _mm_set1_epi16({mask}))" if mask else moved
 
 
 def _offset(spans: int) -> str:

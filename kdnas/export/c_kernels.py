@@ -34,18 +34,47 @@ static inline uint64_t kdnas_shift(uint64_t number, unsigned shift)
 """
 
 _DENSE = """\
+/* Sums that fit in registers: of `block` rows, each in as many parts as there is room for, because one that is added to
+ * at every step waits for itself. */
+#if defined(__SSE2__) || defined(__ARM_NEON)
+#define KDNAS_BLOCK 32u
+#else
+#define KDNAS_BLOCK 16u
+#endif
+
+static inline void kdnas_block(const float *weights, const float *biases, const float *restrict inputs,
+                               float *restrict outputs, size_t rows, size_t columns, size_t block)
+{
+    const size_t parts = KDNAS_BLOCK / block;
+    float sums[KDNAS_BLOCK] = {0.0f};
+    size_t column = 0;
+    for (; column + parts <= columns; column += parts)
+        for (size_t part = 0; part < parts; part++)
+            for (size_t i = 0; i < block; i++)
+                sums[part * block + i] += weights[(column + part) * rows + i] * inputs[column + part];
+    for (; column < columns; column++)
+        for (size_t i = 0; i < block; i++)
+            sums[i] += weights[column * rows + i] * inputs[column];
+    for (size_t i = 0; i < block; i++) {
+        for (size_t part = 1; part < parts; part++)
+            sums[i] += sums[part * block + i];
+        outputs[i] = biases[i] + sums[i];
+    }
+}
+
 /* outputs = weights inputs + biases; columns of weights stand one after the other. */
 static void kdnas_dense(const float *weights, const float *biases, const float *restrict inputs,
                         float *restrict outputs, size_t rows, size_t columns)
 {
-    for (size_t row = 0; row < rows; row++)
-        outputs[row] = biases[row];
-    for (size_t column = 0; column < columns; column++) {
-        const float *const weight = weights + column * rows;
-        const float input = inputs[column];
-        for (size_t row = 0; row < rows; row++)
-            outputs[row] += weight[row] * input;
-    }
+    size_t row = 0;
+    for (; row + KDNAS_BLOCK <= rows; row += KDNAS_BLOCK)
+        kdnas_block(weights + row, biases + row, inputs, outputs + row, rows, columns, KDNAS_BLOCK);
+    for (; row + 8u <= rows; row += 8u)
+        kdnas_block(weights + row, biases + row, inputs, outputs + row, rows, columns, 8u);
+    for (; row + 4u <= rows; row += 4u)
+        kdnas_block(weights + row, biases + row, inputs, outputs + row, rows, columns, 4u);
+    for (; row < rows; row++)
+        kdnas_block(weights + row, biases + row, inputs, outputs + row, rows, columns, 1u);
 }
 """
 
@@ -77,6 +106,56 @@ static inline uint32_t kdnas_steps(uint64_t wide, uint32_t one)
     const uint32_t halves = (sum / ((whole >> 8) + 1u) * (2u * one)) >> 8;
     return (halves + (2u * one * sum - halves * whole >= whole) + 1u) >> 1;
 }
+
+#if KDNAS_VECTORS
+/* The same of two sums in the lower lanes. Doubles hold numerator (41 bits) and divisor; the quotient of two integers
+ * is never so close below an integer that it is rounded to it: 2^-34 at least, and there are 45 bits behind the point. */
+static inline __m128i kdnas_quotients(__m128i sums, uint32_t one)
+{
+    const __m128d raised = _mm_cvtepi32_pd(_mm_xor_si128(sums, _mm_set1_epi32(INT32_MIN)));
+    const __m128d sum = _mm_add_pd(raised, _mm_set1_pd(2147483648.0)), whole = _mm_add_pd(sum, _mm_set1_pd(16777216.0));
+    const __m128d above = _mm_add_pd(_mm_mul_pd(sum, _mm_set1_pd(2.0 * one)), whole);
+    return _mm_cvttpd_epi32(_mm_div_pd(above, _mm_add_pd(whole, whole)));
+}
+
+static inline __m128i kdnas_steps_of(__m128i sums, uint32_t one)
+{
+    return _mm_unpacklo_epi64(kdnas_quotients(sums, one), kdnas_quotients(_mm_srli_si128(sums, 8), one));
+}
+#endif
+"""
+
+_ROUND = """\
+#if KDNAS_VECTORS
+/* Four sizes times their factors, halves added, / 2^shift: 64-bit numbers of lanes 0 and 2, and of 1 and 3. */
+static inline void kdnas_round(__m128i sizes, const uint32_t *factors, unsigned shift, __m128i *even, __m128i *odd)
+{
+    const __m128i factor = _mm_loadu_si128((const __m128i *)(const void *)factors);
+    const __m128i half = _mm_set1_epi64x((int64_t)1 << (shift - 1u)), by = _mm_cvtsi32_si128((int)shift);
+    const __m128i first = _mm_mul_epu32(sizes, factor);
+    const __m128i second = _mm_mul_epu32(_mm_srli_epi64(sizes, 32), _mm_srli_epi64(factor, 32));
+    *even = _mm_srl_epi64(_mm_add_epi64(first, half), by);
+    *odd = _mm_srl_epi64(_mm_add_epi64(second, half), by);
+}
+
+/* The lower halves of four 64-bit numbers; all bits where one needs more. */
+static inline __m128i kdnas_narrow(__m128i even, __m128i odd)
+{
+    const __m128i low = _mm_set_epi32(0, -1, 0, -1);
+    const __m128i numbers = _mm_or_si128(_mm_and_si128(even, low), _mm_slli_epi64(odd, 32));
+    const __m128i above = _mm_or_si128(_mm_srli_epi64(even, 32), _mm_andnot_si128(low, odd));
+    const __m128i fits = _mm_cmpeq_epi32(above, _mm_setzero_si128());
+    return _mm_or_si128(numbers, _mm_xor_si128(fits, _mm_set1_epi32(-1)));
+}
+
+/* The lowest bytes of four numbers. */
+static inline void kdnas_put(kdnas_value *into, __m128i numbers)
+{
+    const __m128i pairs = _mm_packs_epi32(numbers, numbers);
+    const int32_t bytes = _mm_cvtsi128_si32(_mm_packus_epi16(pairs, pairs));
+    memcpy(into, &bytes, 4);
+}
+#endif
 """
 
 _LAYER = """\
@@ -86,9 +165,10 @@ static void kdnas_{kind}_{bits}(const uint8_t *weights, const int32_t *biases, {
     const int32_t excess = {offset} * kdnas_total(values, columns); /* weights are stored as unsigned integers */
 {constants}    for (size_t row = 0; row < rows; row += KDNAS_TILE) {{
         const size_t count = rows - row < KDNAS_TILE ? rows - row : KDNAS_TILE;
-        int32_t sums[KDNAS_TILE] = {{0}};
+        int32_t sums[KDNAS_TILE];
         kdnas_sums_{bits}(weights, values, sums, row, count, rows, columns);
-        for (size_t i = 0; i < count; i++) {{
+        size_t i = 0;
+{vector_body}        for (; i < count; i++) {{
             const int32_t sum = biases[row + i] + sums[i] - excess;
 {body}        }}
     }}
@@ -96,9 +176,41 @@ static void kdnas_{kind}_{bits}(const uint8_t *weights, const int32_t *biases, {
 """
 
 _HIDDEN = """\
-            const uint64_t product = (uint64_t)(uint32_t)(sum > 0 ? sum : 0) * factors[row + i];
+            uint32_t size = sum > 0 ? (uint32_t)sum : 0u;
+            KDNAS_HIDE(size); /* that it has no sign is forgotten otherwise */
+            const uint64_t product = (uint64_t)size * factors[row + i];
             const uint32_t rounded = (uint32_t)kdnas_shift(product + half, shift);
             into[row + i] = (kdnas_value)(rounded < limit ? rounded : limit);
+"""
+
+_VECTOR = """\
+#if KDNAS_VECTORS
+        for (; i + 4u <= count; i += 4u) {{
+            const __m128i bias = _mm_loadu_si128((const __m128i *)(const void *)(biases + row + i));
+            const __m128i products = _mm_loadu_si128((const __m128i *)(const void *)(sums + i));
+            const __m128i sum = _mm_sub_epi32(_mm_add_epi32(bias, products), _mm_set1_epi32(excess));
+            const __m128i negative = _mm_srai_epi32(sum, 31);
+            __m128i even, odd;
+{body}        }}
+#endif
+"""
+
+_VECTOR_HIDDEN = """\
+            kdnas_round(_mm_andnot_si128(negative, sum), factors + row + i, shift, &even, &odd);
+            const __m128i rounded = kdnas_narrow(even, odd), most = _mm_set1_epi32((int32_t)limit);
+            /* Compared as unsigned numbers. */
+            const __m128i lowest = _mm_set1_epi32(INT32_MIN), turned = _mm_xor_si128(rounded, lowest);
+            const __m128i more = _mm_cmpgt_epi32(turned, _mm_xor_si128(most, lowest));
+            kdnas_put(into + row + i, _mm_or_si128(_mm_and_si128(more, most), _mm_andnot_si128(more, rounded)));
+"""
+
+_VECTOR_SIGNED = """\
+            const __m128i size = _mm_sub_epi32(_mm_xor_si128(sum, negative), negative);
+            kdnas_round(size, factors + row + i, shift, &even, &odd);
+            const __m128i steps = kdnas_steps_of(kdnas_narrow(even, odd), limit + 1u), one = _mm_set1_epi32((int32_t)limit + 1);
+            const __m128i signed_steps = _mm_sub_epi32(_mm_xor_si128(steps, negative), negative);
+            const __m128i full = _mm_cmpeq_epi32(signed_steps, one); /* one too many where it is positive */
+            kdnas_put(into + row + i, _mm_add_epi32(one, _mm_add_epi32(signed_steps, full)));
 """
 
 _SIGNED = """\
@@ -155,6 +267,7 @@ _SEE_FLOATS = """\
 """
 
 
+_VECTOR_BODIES = {RELU.name: _VECTOR_HIDDEN, SOFTSIGN.name: _VECTOR_SIGNED}
 _BODIES = {RELU.name: _HIDDEN, SOFTSIGN.name: _SIGNED, "output": _OUTPUT}
 _FLOATS = {RELU.name: _RELU, SOFTSIGN.name: _SOFTSIGN}
 
@@ -171,7 +284,7 @@ def kernels(
     integers = [bits for bits in widths if bits != FLOAT]
     parts = [_TRACE]
     if integers:
-        parts += [*dots(integers), _INTEGERS, _SEE_VALUES]
+        parts += [*dots(integers), _INTEGERS, *([_ROUND] if any(bits != FLOAT for _, bits in hidden) else []), _SEE_VALUES]
     if any(kind == SOFTSIGN.name and bits != FLOAT for kind, bits in hidden):
         parts.append(_STEPS)
     for bits in integers:
@@ -194,4 +307,5 @@ def _layer(kind: str, bits: int) -> str:
         type="kdnas_value" if hidden else "float",
         constants="    const uint64_t half = (uint64_t)1 << (shift - 1u);\n" if hidden else "",
         body=_BODIES[kind],
+        vector_body=_VECTOR.format(body=_VECTOR_BODIES[kind]) if hidden else "",
     )

@@ -194,7 +194,8 @@ static void kdnas_sums_{bits}(const uint8_t *weights, const kdnas_value *values,
         const uint8_t *const at[4] = {{first, second, third, third < last ? third + bytes : last}};
         const __m128i zero = _mm_setzero_si128();
         __m128i parts[4] = {{zero, zero, zero, zero}};
-{vector_planes}        _mm_storeu_si128((__m128i *)(void *)(sums + i), kdnas_across(parts[0], parts[1], parts[2], parts[3]));
+{vector_planes}        const __m128i four = kdnas_across(parts[0], parts[1], parts[2], parts[3]);
+        _mm_storeu_si128((__m128i *)(void *)(sums + i), four);
     }}
 #else
     for (size_t i = 0; i < count; i += 2u) {{

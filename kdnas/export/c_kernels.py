@@ -1,7 +1,7 @@
 """C text that students share: matrix-vector products at each bit-width, and how logits become an action.
 
-Everything is C99 on integers and float32 with IEEE rounding. `sums` is the one loop per bit-width that costs time: a
-target's own instructions belong there, behind its feature macro, and everything around it stays as it is.
+Everything is C99 on integers and float32 with IEEE rounding; what costs time in integers, sums of products, is in
+`c_dot`.
 """
 
 from collections.abc import Iterable
@@ -19,11 +19,16 @@ _INTEGERS = """\
 /* The integer nearest to a ratio, half to even, in its limits and counted from the lower one; NaN is the lower one. */
 static inline kdnas_value kdnas_quantize(float ratio, float low, float high)
 {
+#if KDNAS_VECTORS /* without jumps */
+    const __m128 raised = _mm_max_ss(_mm_set_ss(ratio), _mm_set_ss(low));
+    return (kdnas_value)(_mm_cvtss_si32(_mm_min_ss(raised, _mm_set_ss(high))) - (int32_t)low);
+#else
     union { float number; int32_t bits; } sum;
     ratio = ratio > low ? ratio : low;
     ratio = ratio < high ? ratio : high;
     sum.number = ratio + 12582912.0f; /* 1.5 * 2^23: the last bit of the sum is worth 1 */
     return (kdnas_value)(sum.bits - 0x4B400000 - (int32_t)low);
+#endif
 }
 
 /* number / 2^shift, with a shift that machines of 32 bits can do in one instruction in most layers. */
@@ -108,12 +113,13 @@ static inline uint32_t kdnas_steps(uint64_t wide, uint32_t one)
 }
 
 #if KDNAS_VECTORS
-/* The same of two sums in the lower lanes. Doubles hold numerator (41 bits) and divisor; the quotient of two integers
- * is never so close below an integer that it is rounded to it: 2^-34 at least, and there are 45 bits behind the point. */
+/* The same of the two sums in the lower lanes. Doubles hold numerator (41 bits) and divisor (34), and a quotient below
+ * an integer is 2^-34 below it at least, which 45 bits behind the point can say: it is not rounded up to it. */
 static inline __m128i kdnas_quotients(__m128i sums, uint32_t one)
 {
     const __m128d raised = _mm_cvtepi32_pd(_mm_xor_si128(sums, _mm_set1_epi32(INT32_MIN)));
-    const __m128d sum = _mm_add_pd(raised, _mm_set1_pd(2147483648.0)), whole = _mm_add_pd(sum, _mm_set1_pd(16777216.0));
+    const __m128d sum = _mm_add_pd(raised, _mm_set1_pd(2147483648.0));
+    const __m128d whole = _mm_add_pd(sum, _mm_set1_pd(16777216.0));
     const __m128d above = _mm_add_pd(_mm_mul_pd(sum, _mm_set1_pd(2.0 * one)), whole);
     return _mm_cvttpd_epi32(_mm_div_pd(above, _mm_add_pd(whole, whole)));
 }
@@ -207,7 +213,8 @@ _VECTOR_HIDDEN = """\
 _VECTOR_SIGNED = """\
             const __m128i size = _mm_sub_epi32(_mm_xor_si128(sum, negative), negative);
             kdnas_round(size, factors + row + i, shift, &even, &odd);
-            const __m128i steps = kdnas_steps_of(kdnas_narrow(even, odd), limit + 1u), one = _mm_set1_epi32((int32_t)limit + 1);
+            const __m128i steps = kdnas_steps_of(kdnas_narrow(even, odd), limit + 1u);
+            const __m128i one = _mm_set1_epi32((int32_t)limit + 1);
             const __m128i signed_steps = _mm_sub_epi32(_mm_xor_si128(steps, negative), negative);
             const __m128i full = _mm_cmpeq_epi32(signed_steps, one); /* one too many where it is positive */
             kdnas_put(into + row + i, _mm_add_epi32(one, _mm_add_epi32(signed_steps, full)));
@@ -273,18 +280,18 @@ _FLOATS = {RELU.name: _RELU, SOFTSIGN.name: _SOFTSIGN}
 
 
 def kernels(
-    widths: Iterable[int], hidden: Iterable[tuple[str, int]], *, columns: int, discrete: bool
+    widths: Iterable[int], hidden: Iterable[tuple[str, int]], *, discrete: bool
 ) -> str:
     """What a file needs whose layers have weights of these bits (`FLOAT` too), and hidden layers of these activations
     and bits.
-
-    `columns` are those of its widest layer.
     """
     widths, hidden = sorted(set(widths)), sorted(set(hidden))
     integers = [bits for bits in widths if bits != FLOAT]
     parts = [_TRACE]
     if integers:
-        parts += [*dots(integers), _INTEGERS, *([_ROUND] if any(bits != FLOAT for _, bits in hidden) else []), _SEE_VALUES]
+        parts += [*dots(integers), _INTEGERS, _SEE_VALUES]
+    if any(bits != FLOAT for _, bits in hidden):
+        parts.append(_ROUND)
     if any(kind == SOFTSIGN.name and bits != FLOAT for kind, bits in hidden):
         parts.append(_STEPS)
     for bits in integers:

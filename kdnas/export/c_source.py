@@ -155,9 +155,8 @@ def write_source(students: Mapping[str, CStudent], prefix: str) -> str:
     own = list(students.values())
     deep = [(each.network.activation.name, each.network.weight_bits) for each in own if len(each.network.widths) > 2]
     discrete = any(not isinstance(student.student.spaces.actions, Box) for student in own)
-    columns = max(width for student in own for width in student.network.widths[:-1])
     widths = [student.network.weight_bits for student in own]
-    shared = kernels(widths, deep, columns=columns, discrete=discrete)
+    shared = kernels(widths, deep, discrete=discrete)
     includes = ["<stddef.h>", "<stdint.h>", "<string.h>"]
     includes += ["<math.h>"] if any(_squashes(student.student.spaces.actions) for student in own) else []
     head = f'#include "{HEADER}"\n\n' + "".join(f"#include {name}\n" for name in sorted(includes)) + "\n"

@@ -222,7 +222,8 @@ _VECTOR_SIGNED = """\
 
 _SIGNED = """\
             const uint32_t size = sum < 0 ? 0u - (uint32_t)sum : (uint32_t)sum;
-            const uint32_t steps = kdnas_steps(kdnas_shift((uint64_t)size * factors[row + i] + half, shift), limit + 1u);
+            const uint64_t product = (uint64_t)size * factors[row + i];
+            const uint32_t steps = kdnas_steps(kdnas_shift(product + half, shift), limit + 1u);
             /* Counted from the lowest one. */
             into[row + i] = (kdnas_value)(limit + 1u + (sum < 0 ? 0u - steps : steps < limit ? steps : limit));
 """

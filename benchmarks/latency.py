@@ -63,8 +63,7 @@ def main() -> None:
         "rows": rows,
         "protocol": {"chunk_s": CHUNK_S, "chunks": ROUNDS, "repetitions": REPETITIONS, "threads": 1},
         "cpu": OnnxTarget().fingerprint()["cpu"],
-        "compiler": subprocess.run([str(find_compiler()), "--version"], capture_output=True, text=True,
-                                   check=True).stdout.splitlines()[0],  # fmt: skip
+        "compiler": subprocess.check_output([str(find_compiler()), "--version"], text=True).splitlines()[0],
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

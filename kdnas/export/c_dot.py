@@ -35,11 +35,14 @@ _MACHINE = """\
 #endif
 /* What a compiler shall not know: masks then stay in registers, where instructions combine them with shifted numbers,
  * and loops over rows of one length are not written out as a whole. */
-#if defined(__GNUC__) && defined(__arm__)
+#if defined(__GNUC__)
 #define KDNAS_HIDE(number) __asm__("" : "+r"(number))
-#define KDNAS_APART __attribute__((noinline))
 #else
 #define KDNAS_HIDE(number) ((void)0)
+#endif
+#if defined(__GNUC__) && defined(__arm__)
+#define KDNAS_APART __attribute__((noinline))
+#else
 #define KDNAS_APART
 #endif
 #define KDNAS_TILE 16u /* rows whose sums are held at once */
@@ -208,15 +211,15 @@ static void kdnas_sums_{bits}(const uint8_t *weights, const kdnas_value *values,
 
 _REST = """\
     const uint8_t *const rest = weights + rows * bytes;
-    const size_t taken = {size}u * span;
-    for (size_t i = 0; i < count && taken < columns; i++) {{
-        size_t bit = (row + i) * (columns - taken) * {bits}u;
-        for (size_t j = taken; j < columns; j++, bit += {bits}u) {{
+    const size_t left = columns % {size}u;
+    for (size_t i = 0; i < count; i++) {{
+        size_t bit = (row + i) * left * {bits}u;
+        for (size_t j = 0; j < left; j++, bit += {bits}u) {{
             const unsigned start = (unsigned)(bit & 7u);
             unsigned piece = (unsigned)rest[bit >> 3] >> start;
             if (start > {straddle}u)
                 piece |= (unsigned)rest[(bit >> 3) + 1u] << (8u - start);
-            sums[i] += (int32_t)(piece & {mask}u) * values[j];
+            sums[i] += (int32_t)(piece & {mask}u) * values[{size}u * span + j];
         }}
     }}
 """

@@ -53,7 +53,7 @@ static inline void kdnas_block(const float *weights, const float *biases, const 
     const size_t parts = KDNAS_BLOCK / block;
     float sums[KDNAS_BLOCK] = {0.0f};
     size_t column = 0;
-    for (; column + parts <= columns; column += parts)
+    for (; columns - column >= parts; column += parts)
         for (size_t part = 0; part < parts; part++)
             for (size_t i = 0; i < block; i++)
                 sums[part * block + i] += weights[(column + part) * rows + i] * inputs[column + part];
@@ -72,11 +72,11 @@ static void kdnas_dense(const float *weights, const float *biases, const float *
                         float *restrict outputs, size_t rows, size_t columns)
 {
     size_t row = 0;
-    for (; row + KDNAS_BLOCK <= rows; row += KDNAS_BLOCK)
+    for (; rows - row >= KDNAS_BLOCK; row += KDNAS_BLOCK)
         kdnas_block(weights + row, biases + row, inputs, outputs + row, rows, columns, KDNAS_BLOCK);
-    for (; row + 8u <= rows; row += 8u)
+    for (; rows - row >= 8u; row += 8u)
         kdnas_block(weights + row, biases + row, inputs, outputs + row, rows, columns, 8u);
-    for (; row + 4u <= rows; row += 4u)
+    for (; rows - row >= 4u; row += 4u)
         kdnas_block(weights + row, biases + row, inputs, outputs + row, rows, columns, 4u);
     for (; row < rows; row++)
         kdnas_block(weights + row, biases + row, inputs, outputs + row, rows, columns, 1u);
@@ -171,7 +171,7 @@ static void kdnas_{kind}_{bits}(const uint8_t *weights, const int32_t *biases, {
     const int32_t excess = {offset} * kdnas_total(values, columns); /* weights are stored as unsigned integers */
 {constants}    for (size_t row = 0; row < rows; row += KDNAS_TILE) {{
         const size_t count = rows - row < KDNAS_TILE ? rows - row : KDNAS_TILE;
-        int32_t sums[KDNAS_TILE];
+        int32_t sums[KDNAS_TILE] = {{0}};
         kdnas_sums_{bits}(weights, values, sums, row, count, rows, columns);
         size_t i = 0;
 {vector_body}        for (; i < count; i++) {{
@@ -191,13 +191,15 @@ _HIDDEN = """\
 
 _VECTOR = """\
 #if KDNAS_VECTORS
-        for (; i + 4u <= count; i += 4u) {{
+        for (; count - i >= 4u; i += 4u) {{
             const __m128i bias = _mm_loadu_si128((const __m128i *)(const void *)(biases + row + i));
             const __m128i products = _mm_loadu_si128((const __m128i *)(const void *)(sums + i));
             const __m128i sum = _mm_sub_epi32(_mm_add_epi32(bias, products), _mm_set1_epi32(excess));
             const __m128i negative = _mm_srai_epi32(sum, 31);
             __m128i even, odd;
 {body}        }}
+        if (rows >= 4u)
+            KDNAS_HIDE(i); /* GCC 12 imagines an endless loop, and warns of it */
 #endif
 """
 

@@ -46,6 +46,17 @@ def training_step() -> str:
     return Table(header=("network", *ways), rows=rows).markdown()
 
 
+def latency() -> str:
+    """Microseconds a decision, in every way that was timed."""
+    rows = json.loads((ROOT / "benchmarks/results/latency.json").read_text(encoding="utf-8"))["rows"]
+    ways = ("torch", "TorchScript", "onnxruntime", "NumPy", "C from Python", "C alone", "tuned", "BLAS")
+    lines = []
+    for row in rows:
+        own = row["ways"]
+        lines.append((row["network"], *(f"{1e6 * own[way]['p50_s']:,.2f}" if way in own else "" for way in ways)))
+    return Table(header=("network", *ways), rows=tuple(lines)).markdown()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """Rows of the inner loop's benchmark that are compared with each other."""
@@ -136,6 +147,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "microcontroller": lambda: search_front("microcontroller"),
     "gate": gate,
     "training_step": training_step,
+    "latency": latency,
     "distill-terms": lambda: distill(TERMS, BOTH, to="KL"),
     "distill-ways": lambda: distill(WAYS, BOTH, to="KL"),
     "distill-second-order": lambda: distill(NEWTON, [Column(env=SPREAD, student="12x12")], to="KL"),

@@ -108,7 +108,8 @@ def test_misspelt_key_in_a_nested_table(study):
 
 def test_misspelt_key_in_an_array_of_tables(space):
     assert space("hidden = [32]\n", "hidden = [32]\nprunning = 3\n") == [
-        "[groups.default.bases[1]] prunning: unknown key; did you mean 'prune'? (known: family, hidden, prune, round_to)"
+        "[groups.default.bases[1]] prunning: unknown key; did you mean 'prune'? (known: family, hidden, "
+        "prune, round_to)"
     ]
 
 

@@ -1,0 +1,110 @@
+"""Products of packed weights: every machine's steps say the same, at every bit-width and every number of columns."""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kdnas.envs.spec import AgentSpec
+from kdnas.export import CExporter
+from kdnas.export.c_kernels import kernels
+from kdnas.export.c_library import find_compiler
+from kdnas.policies.actions import Discrete
+from kdnas.policies.arrays import Floats
+from kdnas.students.integer import softsign_steps
+
+from .conftest import MakeStudent, MakeTeam
+from .test_c import needs_cc
+
+Observe = Callable[[int, int], Floats]
+ARM = shutil.which("arm-none-eabi-gcc")
+SANITIZED = ("-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-fsanitize=address,undefined",
+             "-fno-sanitize-recover=all")  # fmt: skip
+DSP = """\
+/* The instruction that ARM calls SMLAD, for machines without it. */
+#include <stdint.h>
+typedef int32_t int16x2_t;
+static inline int32_t __smlad(int16x2_t a, int16x2_t b, int32_t sum)
+{
+    const int32_t low = (int16_t)(a & 0xFFFF) * (int16_t)(b & 0xFFFF);
+    return sum + low + (int16_t)((uint32_t)a >> 16) * (int16_t)((uint32_t)b >> 16);
+}
+"""
+
+
+@needs_cc
+@pytest.mark.parametrize("bits", range(2, 9))
+@pytest.mark.parametrize("family", ["mlp", "mlp_softsign"])
+def test_vectors_multipliers_and_plain_loops_are_one(
+    family: str, bits: int, make_student: MakeStudent, make_team: MakeTeam, observe: Observe, tmp_path: Path
+) -> None:
+    # Columns of 1 to 41: without a group, with a rest, with spans below and above the 4 and 8 bytes of a step.
+    students, own = {}, {}
+    for index, hidden in enumerate([(1, 7), (17, 12), (33, 41, 3), (16, 32)]):
+        spaces = AgentSpec(observation_size=5 + 8 * index, actions=Discrete(3))
+        students[f"g{index}"] = make_student(f"w{bits}a8i8", spaces, hidden, None, family)
+        own[f"g{index}"] = (f"a{index}",)
+    recorded = {group: observe(64, student.spaces.observation_size) for group, student in students.items()}
+    CExporter().export(make_team(students, own), tmp_path, recorded=recorded)
+    (tmp_path / "arm_acle.h").write_text(DSP)
+    for machine in ((), ("-DKDNAS_VECTORS=0",), ("-DKDNAS_VECTORS=0", "-DKDNAS_DSP=1", "-I.")):
+        command = [find_compiler() or "cc", *SANITIZED, "-DKDNAS_TRACE", *machine, "test.c", "team.c", "-o", "t", "-lm"]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+        said = subprocess.run([tmp_path / "t"], check=True, capture_output=True, text=True).stdout
+        assert said == "0 of 256 rows are wrong\n"
+
+
+@needs_cc
+def test_a_softsign_is_its_quotient_at_every_step(tmp_path: Path) -> None:
+    # Quotients n + 1/2 over 2 L change at Z = U (2n - 1) / (2L - 2n + 1): around each, at both ends, and in between.
+    unit, generator = 2**24, np.random.default_rng(0)
+    headers = "".join(f"#include <{name}.h>\n" for name in ("stddef", "stdint", "stdio", "string"))
+    program = headers + kernels([8], [("softsign", 8)], discrete=False) + """
+int main(void)
+{
+    uint64_t sum;
+    uint32_t one;
+    while (fread(&sum, 8, 1, stdin) == 1 && fread(&one, 4, 1, stdin) == 1) {
+        uint32_t steps = kdnas_steps(sum, one);
+#if KDNAS_VECTORS
+        const uint32_t low = sum < UINT32_MAX ? (uint32_t)sum : UINT32_MAX;
+        const __m128i all = kdnas_steps_of(_mm_set1_epi32((int32_t)low), one);
+        if ((uint32_t)_mm_cvtsi128_si32(all) != steps)
+            steps = UINT32_MAX;
+#endif
+        fwrite(&steps, 4, 1, stdout);
+    }
+    return 0;
+}
+"""
+    (tmp_path / "steps.c").write_text(program)
+    command = [find_compiler() or "cc", "-std=c99", "-O2", "steps.c", "-o", "steps"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    for one in (2, 4, 8, 16, 32, 64, 128):
+        turns = np.array([unit * (2 * n - 1) // (2 * one - 2 * n + 1) for n in range(1, one + 1)], np.int64)
+        near = (turns[:, None] + np.arange(-300, 301)).reshape(-1)
+        ends = np.concatenate([np.arange(1000), 2**32 - 2**24 + np.arange(-70_000, 70_000), 2**32 + np.arange(-9, 9)])
+        sums = np.concatenate([near, ends, generator.integers(0, 2**33, 200_000), 2 ** np.arange(62)])
+        sums = np.maximum(sums, 0).astype(np.uint64)
+        asked = np.zeros(len(sums), np.dtype([("sum", "<u8"), ("one", "<u4")]))
+        asked["sum"], asked["one"] = sums, one
+        said = subprocess.run([tmp_path / "steps"], input=asked.tobytes(), capture_output=True, check=True).stdout
+        assert (np.frombuffer(said, np.uint32) == softsign_steps(sums, one)).all()
+
+
+@pytest.mark.skipif(ARM is None, reason="there is no arm-none-eabi-gcc")
+@pytest.mark.parametrize(("core", "has"), [("cortex-m4", True), ("cortex-m7", True), ("cortex-m0plus", False)])
+@pytest.mark.parametrize("bits", ["w8a8i8", "w4a8i8", "w3a8i8"])
+def test_cores_with_16_bit_multipliers_use_them(
+    bits: str, core: str, has: bool, make_student: MakeStudent, make_team: MakeTeam, observe: Observe, tmp_path: Path
+) -> None:
+    # 64 columns of 3-bit weights are 8 groups, so that 4 bytes stand side by side in each plane.
+    team = make_team({"solo": make_student(bits, hidden=(64, 64))}, {"solo": ("a",)})
+    CExporter().export(team, tmp_path, recorded={"solo": observe(20, 18)})
+    command = [ARM or "", "-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O3", f"-mcpu={core}", "-mthumb",
+               "-S", "team.c", "-o", "team.s"]  # fmt: skip
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert ("smlad" in (tmp_path / "team.s").read_text()) == has

@@ -83,8 +83,8 @@ def test_fewer_bits_take_less_flash() -> None:
 @needs_arm
 def test_a_large_teacher_does_not_answer_in_two_milliseconds() -> None:
     network = make_mlp(18, (256, 256), 5, generator=torch.Generator().manual_seed(0))
-    measured = CortexTarget(M4, clock="168MHz").measure_module(network, (torch.zeros(1, 18),))
-    assert 2e-3 < measured.p95_s < 4e-3
+    measured = CortexTarget(M4, clock="64MHz").measure_module(network, (torch.zeros(1, 18),))
+    assert 2e-3 < measured.p95_s < 6e-3  # 71,424 multiply-accumulates of two to five instructions
     assert measured.flash_bytes > 4 * (18 * 256 + 256 * 256 + 256 * 5)
 
 

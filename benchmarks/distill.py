@@ -59,7 +59,7 @@ INPUT_BITS = {"float": "float", "w4a8": "w4a8i8"}
 """Name of bits in the results -> in a search space, with those of the inputs."""
 
 LONG = {"recovery_steps": 24_000, "on_policy_rounds": 20, "polish": {"rounds": 100}}
-LONG_QUANTIZED = {"recovery_steps": 20_000, "on_policy_rounds": 17, "polish": {"rounds": 80}}
+LONG_QUANTIZED = {**LONG, "polish": {"rounds": 85}}
 """What fits into 60 seconds on one core, of a float student and of one that is quantized after it."""
 
 

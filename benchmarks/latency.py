@@ -36,7 +36,8 @@ from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.family import load_family
 from kdnas.students.integer import to_integers
-from kdnas.students.student import Student, Team
+from kdnas.students.student import Student
+from kdnas.students.team import Team
 from kdnas.study.setup import open_study, read_study
 
 SHAPES = ((16,), (24, 24), (64, 64))

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from kdnas.envs.spec import AgentSpec
+from kdnas.envs.entities import Entities, EntitySet
+from kdnas.envs.spec import AgentSpec, EnvSpec
 from kdnas.errors import BudgetError, ConfigError
+from kdnas.export import CExporter
 from kdnas.policies.actions import Box, Discrete, MultiDiscrete
 from kdnas.profiling.memory import memory_bytes
 from kdnas.profiling.targets.cortex import M0PLUS, M4, M7, Core, CortexTarget, make_m0plus, make_m4, make_m7
@@ -17,6 +19,7 @@ from kdnas.profiling.untrained import make_untrained
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.family import load_family
+from kdnas.students.team import Team
 from kdnas.teachers.network import make_mlp
 
 from ..test_flops import Cell
@@ -109,23 +112,23 @@ def test_other_actions_run_too(actions: Box | MultiDiscrete) -> None:
 @pytest.mark.parametrize("core", [M0PLUS, M4, M7], ids=lambda core: core.name)
 def test_it_computes_there_what_it_computes_here(core: Core, tmp_path: Path) -> None:
     """The exported test program runs the recorded observations on the emulated core."""
-    from kdnas.envs.spec import EnvSpec
-    from kdnas.export import CExporter
-    from kdnas.students.team import Team
-
     generator = np.random.default_rng(1)
-    groups = {"a": "float", "b": "w8a8i8", "c": "w4a8i8", "d": "w3a4i6"}
+    walls = EntitySet(name="walls", members=((2, 3), (4, 5), (6, 7)))
+    spaces = replace(SPACES, entities=Entities(own=(0, 1), sets=(walls,)))
     students = {
-        group: make_untrained(load_family("mlp_softsign"), spec(bits, 17, 9), SPACES, normalised=False)
-        for group, bits in groups.items()
+        f"{family}_{bits}": make_untrained(
+            load_family(family), spec(bits, 17, 9, family=family), spaces, normalised=False
+        )
+        for family in ("mlp", "mlp_softsign", "gru", "deepset")
+        for bits in ("float", "w8a8i8", "w4a8i8", "w3a4i6")
     }
     seen = EnvSpec(
-        name="four", agents=dict.fromkeys(groups, SPACES), groups={group: (group,) for group in groups}, state_size=0
+        name="all", agents=dict.fromkeys(students, spaces), groups={group: (group,) for group in students}, state_size=0
     )
-    recorded = {group: generator.standard_normal((200, 18)).astype(np.float32) for group in groups}
+    recorded = {group: generator.standard_normal((200, 18)).astype(np.float32) for group in students}
     CExporter().export(Team(seen, students), tmp_path, recorded=recorded)
-    target = CortexTarget(core)
-    assert target.run_tests(tmp_path) == "0 of 256 rows are wrong"
+    # Sixteen students, 64 rows each.
+    assert CortexTarget(core).run_tests(tmp_path) == "0 of 1024 rows are wrong"
 
 
 @needs_arm

@@ -89,7 +89,6 @@ class FloatDeepSetC(Network):
             Vector(entries=max(count * width for count, width in self._shapes)),
             *(Vector(entries=weights.shape[1]) for weights, _ in self._layers),
         ]
-        self.columns = max(weights.shape[1] for weights, _ in [*self._encoders, *self._layers])
         seen = sum(count * width for count, width in self._shapes)
         self.traced = 4 * (seen + sum(vector.entries for vector in self.vectors[1:]))
 
@@ -147,7 +146,6 @@ class IntegerDeepSetC(Network):
         sizes = [each.members * len(each.inputs.factors) for each in integers.sets]
         layers = [layer.weights.shape[1] for layer in integers.layers]
         self.vectors = [Vector(entries=size) for size in (max(sizes), *layers)]
-        self.columns = max(*layers, *(len(each.inputs.factors) for each in integers.sets))
         self.traced = sum(sizes) + sum(layers)
 
     def tables(self, name: str) -> list[Table]:

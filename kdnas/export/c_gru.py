@@ -40,7 +40,6 @@ class FloatGruC(Network):
         self.parts = (FLOAT_CELL,)
         sizes = [*(weights.shape[1] for weights, _ in layers), 3 * self.units, self.units]
         self.vectors = [Vector(entries=size) for size in sizes]
-        self.columns = max(sizes)
         self.traced = 4 * sum(sizes)
 
     def tables(self, name: str) -> list[Table]:
@@ -101,7 +100,6 @@ class IntegerGruC(Network):
         sizes = [*(layer.weights.shape[1] for layer in reading), self.units]
         self.vectors = [Vector(entries=size) for size in sizes]
         self.vectors.insert(-1, Vector(entries=3 * self.units, wide=True))
-        self.columns = max(sizes)
         self.traced = sum(sizes) + 4 * 3 * self.units
 
     def tables(self, name: str) -> list[Table]:

@@ -32,7 +32,6 @@ class FloatMlpC(Network):
         self._layers = [(linear.weight.detach().numpy(), linear.bias.detach().numpy()) for linear in linears]
         self.hidden = (self.activation.name,) * (len(linears) > 1)
         self.vectors = [Vector(entries=weights.shape[1]) for weights, _ in self._layers]
-        self.columns = max(weights.shape[1] for weights, _ in self._layers)
         self.traced = 4 * sum(vector.entries for vector in self.vectors)
 
     def tables(self, name: str) -> list[Table]:
@@ -72,7 +71,6 @@ class IntegerMlpC(Network):
         self.weight_bits = integers.weight_bits
         self.hidden = (integers.activation.name,) * (len(integers.layers) > 1)
         self.vectors = [Vector(entries=layer.weights.shape[1]) for layer in integers.layers]
-        self.columns = max(layer.weights.shape[1] for layer in integers.layers)
         self.traced = sum(vector.entries for vector in self.vectors)
 
     def tables(self, name: str) -> list[Table]:

@@ -83,8 +83,6 @@ class Network(ABC):
     """Which of its inputs it reads; None for all."""
     vectors: Sequence[Vector]
     """All but the outputs, in their order: each is read by what writes the next."""
-    columns: int
-    """Inputs of the widest layer."""
     traced: int
     """Bytes that a trace shows."""
 

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from kdnas import plugins
-from kdnas.errors import KdnasError, RunError
+from kdnas.errors import KdnasError, RunError, StudentError
 from kdnas.evaluation.score import Interval, bootstrap
 from kdnas.export.exporter import AGREEMENT, SAME_ACTION, Opener
 from kdnas.policies.arrays import Actions, Floats
 from kdnas.policies.scene import Scene
 from kdnas.policies.team_policy import TeamPolicy
 from kdnas.profiling.memory import memory_bytes
-from kdnas.profiling.target import Target
+from kdnas.profiling.target import Measurement, Target
 from kdnas.students.bundle import load_student
 from kdnas.students.card import ArtifactCard, StudentCard
 from kdnas.students.family import load_family
@@ -55,8 +55,8 @@ def verify(
 ) -> list[Check]:
     """Check an artifact of a student folder against the card.
 
-    Its files by their hashes; its actions against those of `load_student(path)` on the way; its return on the episodes
-    of the card's score; its bytes; its time, scaled by the target's reference kernel.
+    Its files by their hashes, and nothing else where these differ; its actions against those of `load_student(path)`
+    on the way; its return on the episodes of the card's score; its bytes; its time, scaled by the reference kernel.
 
     Args:
         path: a student folder.
@@ -79,12 +79,15 @@ def verify(
     exporter = plugins.load("kdnas.exporters", form)()
     if not isinstance(exporter, Opener):
         raise RunError(f"{path}: the exporter {form!r} has no way to run what it wrote")
+    files = _check_files(path, artifact)
+    if files.differs:
+        return [files]  # what is not the artifact of the card is not run
     acting = _Compared(exporter.open(path, team), team)
     score = Interval.from_json(card.score["return"])
     with played(setup, _seeds(setup, card, episodes or score.episodes)) as returns:
         found = bootstrap(returns(acting))
     return [
-        _check_files(path, artifact),
+        files,
         _check_actions(acting),
         _check_return(score, found),
         _check_memory(card, team),
@@ -170,33 +173,33 @@ def _check_target(
     if target is None or reason:
         yield Check(what=f"time {where}", said="", found="", verdict=f"not checked: {reason}")
         return
-    if said := target.run_tests(path):
-        yield _judge(f"tests {where}", "no row is wrong", said, True)
+    try:
+        said, right = target.run_tests(path), True
+    except StudentError as error:
+        said, right = str(error), False
+    if said:
+        yield _judge(f"tests {where}", "no row is wrong", said, right)
     for group, student in team.students.items():
         said_s = card.cost["groups"][group]["latency_s"]["p50"]
         for _ in range(ATTEMPTS):
-            time_s, reference_s = _take_turns(target, student, seen[group])
+            measured, reference_s = _take_turns(target, student, seen[group])
             busy = reference_s / card.target.reference_s
-            if agrees := abs(time_s / busy / said_s - 1) <= TIME_APART:
+            if agrees := abs(measured.p50_s / busy / said_s - 1) <= TIME_APART:
                 break
-        found = f"{format_quantity(time_s, 'time')}, the reference kernel {busy:.2f} times as long"
+        found = f"{format_quantity(measured.p50_s, 'time')}, the reference kernel {busy:.2f} times as long"
         yield _judge(f"time of {group} {where}", f"{format_quantity(said_s, 'time')} (median)", found, agrees)
-        yield from _check_sizes(card, target, group, student, seen[group])
+        if "flash" in target.metrics:
+            yield from _check_sizes(card, group, measured)
 
 
-def _take_turns(target: Target, student: Student, views: Floats) -> tuple[float, float]:
-    """Median times of a student and of the reference kernel, in seconds."""
-    turns = [(target.measure_student(student, views).p50_s, target.reference_s()) for _ in range(REPEATS)]
-    own, reference = zip(*turns, strict=True)
-    return statistics.median(own), statistics.median(reference)
+def _take_turns(target: Target, student: Student, views: Floats) -> tuple[Measurement, float]:
+    """What a student takes and what the reference kernel does, in seconds: those with the median times."""
+    turns = [(target.measure_student(student, views), target.reference_s()) for _ in range(REPEATS)]
+    own, references = zip(*turns, strict=True)
+    return sorted(own, key=lambda each: each.p50_s)[REPEATS // 2], statistics.median(references)
 
 
-def _check_sizes(
-    card: StudentCard, target: Target, group: str, student: Student, views: Floats
-) -> Iterator[Check]:
-    if "flash" not in target.metrics:
-        return
-    measured = target.measure_student(student, views)
+def _check_sizes(card: StudentCard, group: str, measured: Measurement) -> Iterator[Check]:
     for name, found in (("flash", measured.flash_bytes), ("ram", measured.ram_bytes)):
         said = card.cost["groups"][group][f"{name}_bytes"]
         yield _judge(f"{name} of {group}", f"{said:,} B", f"{found:,} B", said == found)

@@ -1,5 +1,6 @@
 """Artifacts against their cards: what is true agrees, and each thing that is not differs."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -64,12 +65,20 @@ def test_what_is_not_true_differs(student: Path, change: Callable[[Any], object]
     assert patient(verify(student, episodes=16)) == [what]
 
 
+def test_an_artifact_that_is_not_the_cards_is_not_run(student: Path) -> None:
+    (student / "team.onnx").write_bytes(b"no graph at all")
+    (files,) = verify(student, episodes=16)
+    assert (files.what, files.found, files.differs) == ("files", "changed: team.onnx", True)
+
+
 def test_another_teams_graph_acts_otherwise(student: Path) -> None:
-    """Of a team with a smaller student, whose ports are the same."""
+    """Of a team with a smaller student, whose ports are the same, and with a card that was made to fit."""
     others = [path for path in student.parent.iterdir() if path != student]
     assert others
     shutil.copyfile(others[0] / "team.onnx", student / "team.onnx")
-    assert patient(verify(student))[:2] == ["files", "actions"]
+    digest = hashlib.sha256((student / "team.onnx").read_bytes()).hexdigest()
+    edit(student, lambda card: card["artifacts"][0]["hashes"].update({"team.onnx": digest}))
+    assert patient(verify(student))[0] == "actions"
 
 
 def test_times_are_compared_with_those_of_the_reference_kernel(student: Path) -> None:

@@ -13,8 +13,8 @@ BAND = 0.5
 """Width of a cost band in decades of team FLOPs.
 
 Half a decade is a factor of 3.2. Narrower bands hold fewer trials, of which a larger share goes on: in the simulation
-of the tests, 60 trials over two decades and three rungs, a width of 0.15 takes 45 to the end for 78 % of all steps, and
-0.5 takes 33 for 62 %.
+of the tests (60 trials over two decades, three rungs) a width of 0.15 takes 77 % of the steps of training all to the
+end and keeps 99.7 % of the hypervolume, 0.5 takes 62 % and keeps 98.6 %, and one band for all 48 % and 96.4 %.
 """
 
 _UP_DOWN_DOWN = [True, False, False]
@@ -51,7 +51,8 @@ def order(standings: Sequence[Standing]) -> list[Standing]:
     ranks = np.asarray(moocore.pareto_rank(points, maximise=_UP_DOWN_DOWN))
     distances = np.zeros(len(earliest))
     for rank in np.unique(ranks):
-        distances[ranks == rank] = _crowding(points[ranks == rank])
+        members = np.flatnonzero(ranks == rank)
+        distances[members] = _crowding(points[members])
     best = sorted(range(len(earliest)), key=lambda index: (ranks[index], -distances[index], index))
     return [earliest[index] for index in best]
 
@@ -124,5 +125,4 @@ def _dominated(points: NDArray[np.float64], index: int, margin: float) -> bool:
     retention, flops, memory = points[index]
     gains = np.stack([points[:, 0] - (retention + margin), flops - points[:, 1], memory - points[:, 2]])
     better = (gains >= 0).all(0) & (gains > 0).any(0)
-    better[index] = False
-    return bool(better.any())
+    return bool(np.delete(better, index).any())

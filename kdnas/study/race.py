@@ -93,8 +93,8 @@ def promotable(
         standings: All trials that have reached this rung, promoted or not, each once.
         promoted: Numbers of the trials that have gone on from this rung.
         reduction: One of so many goes on, rounded up.
-        margin: How far predictions of retention have been off. A retention of at most 1 can be anything above 0 with
-            a margin of 1, so that every trial goes on.
+        margin: How far predictions of retention have been off; it widens the race. While retentions lie between 0
+            and 1, a margin of 1 sends every trial on.
         width: Of the cost bands, in decades of team FLOPs.
     """
     chosen: set[int] = set()

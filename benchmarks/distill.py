@@ -32,8 +32,7 @@ from check_docs import ROOT, write_tables
 from gauss_newton import refine
 
 from kdnas.config.study import DistillTable
-from kdnas.distill import StudentBank, make_student, open_classroom
-from kdnas.distill.recipe import lineage
+from kdnas.distill import Stage, StudentBank, lineage, make_student, open_classroom
 from kdnas.envs.rollouts import play
 from kdnas.policies.team_policy import RandomPolicy, TeamPolicy
 from kdnas.profiling.flops import count_macs
@@ -223,17 +222,18 @@ class Bench:
         bank = StudentBank(folder=self.folder / "bank", environment=job.env, recipe=setup.config.distill, seed=job.seed)
         own: Student | None = None
         seconds = 0.0
-        for number, step in enumerate(lineage(spec)):
-            shared = job.inherited and step == spec.dense
+        for number, step in enumerate(lineage(Stage(spec=spec))):
+            shared = job.inherited and step.is_ancestor
             if shared:
                 with FileLock(self._lock(f"ancestor-{job.family}-{name}-{job.seed}")):
                     if not bank.has(pool, step):
-                        bank.store(pool, self._make(step, None, name, setup.config.distill, job.seed * 100)[0])
+                        ancestor, _ = self._make(step, None, name, setup.config.distill, job.seed * 100)
+                        bank.store(pool, ancestor, step)
                 own = bank.load(pool, step)
                 continue
             # From scratch, the steps of a recovery are those of the ancestor, so that all variants have the same.
             steps = recipe.ancestor_steps if job.inherited else recipe.recovery_steps
-            own_recipe = recipe.model_copy(update={"ancestor_steps": steps})
+            own_recipe = recipe.model_copy(update={"ancestor_steps": steps, "rungs": (1.0,)})
             own, took = self._make(step, own, name, own_recipe, job.seed * 100 + number, job.second_order)
             seconds += took
         assert own is not None
@@ -241,7 +241,7 @@ class Bench:
 
     def _make(
         self,
-        spec: StudentSpec,
+        stage: Stage,
         parent: Student | None,
         name: str,
         recipe: DistillTable,
@@ -262,7 +262,7 @@ class Bench:
         )
         lessons = room.lessons(episodes)
         started = time.process_time()
-        student, _ = make_student(spec, parent, room, lessons, seed=seed)
+        student, _ = make_student(stage, parent, room, lessons, seed=seed)
         if second_order:
             refine(student, room, lessons, steps=second_order, seed=seed)
         return student, time.process_time() - started

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from check_docs import ROOT, write_tables
 
 from kdnas.config.study import DistillTable
-from kdnas.distill import Classroom, StudentBank, make_student, open_classroom
+from kdnas.distill import Classroom, Stage, StudentBank, make_student, open_classroom
 from kdnas.distill.polish import polish
 from kdnas.envs.rollouts import play
 from kdnas.envs.team_env import TeamEnv
@@ -105,15 +105,16 @@ class Bench:
         widths, recipe = STUDENTS[job.family][0], self.recipe(job.family)
         spec = StudentSpec(family=job.family, base=widths, hidden=widths)
         bank = StudentBank(folder=CACHE / "bank", environment="spread_blind", recipe=recipe, seed=job.seed)
-        took = CACHE / f"{bank.address(self.pool, spec)}.seconds"
-        if not bank.has(self.pool, spec):
+        stage = Stage(spec=spec)
+        took = CACHE / f"{bank.address(self.pool, stage)}.seconds"
+        if not bank.has(self.pool, stage):
             room = self._room(recipe, job.seed)
             lessons = room.lessons(self._episodes)
             started = time.process_time()
-            student, training = make_student(spec, None, room, lessons, seed=job.seed)
+            student, training = make_student(stage, None, room, lessons, seed=job.seed)
             took.write_text(str(time.process_time() - started))
-            bank.store(self.pool, student, steps=training.steps)
-        return bank.load(self.pool, spec), float(took.read_text())
+            bank.store(self.pool, student, stage, steps=training.steps)
+        return bank.load(self.pool, stage), float(took.read_text())
 
     @cached_property
     def _episodes(self) -> Episodes:

@@ -78,7 +78,7 @@ def step_times(hidden: tuple[int, ...]) -> tuple[str, dict[str, float]]:
         teaching = Teaching(room, pupil, generator)
 
         def run() -> None:
-            train(pupil, room, memory, teaching, steps=STEPS, learning_rate=1e-4, seed=0)
+            train(pupil, room, memory, teaching, steps=STEPS, on_policy_rounds=0, learning_rate=1e-4, seed=0)
 
         return run
 

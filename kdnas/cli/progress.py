@@ -65,6 +65,7 @@ def describe(progress: "SearchProgress") -> str:
     parts = [
         f"done {progress.done}",
         f"rejected {progress.rejected}",
+        f"outraced {progress.outraced}",
         f"running {progress.running}",
         f"failed {progress.failed}",
         f"students {progress.students}",

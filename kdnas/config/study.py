@@ -222,6 +222,13 @@ class DistillTable(Strict):
     """Distilling a dense base from scratch."""
     recovery_steps: CountOrZero = 12000
     """Float steps after pruning."""
+    rungs: Annotated[tuple[Annotated[float, Field(gt=0.0, le=1.0, strict=True)], ...], Field(min_length=1)] = (
+        0.11,
+        0.33,
+        1.0,
+    )
+    """Shares of recovery and quantization after which a student is judged, and goes on only if it keeps up; the last is
+    1. `[1.0]` trains every student to the end."""
     qat_steps: CountOrZero = 10000
     """Quantization-aware steps after recovery."""
     batch: Count = 1024
@@ -258,6 +265,12 @@ class DistillTable(Strict):
     polish: PolishTable = PolishTable()
 
     @model_validator(mode="after")
+    def _rising_rungs(self) -> Self:
+        if list(self.rungs) != sorted(set(self.rungs)) or self.rungs[-1] != 1.0:
+            raise ValueError(f"rungs must rise, and the last must be 1.0, but got {list(self.rungs)}")
+        return self
+
+    @model_validator(mode="after")
     def _longer_than_burn_in(self) -> Self:
         if self.sequence_steps <= self.burn_in_steps:
             raise ValueError(
@@ -270,7 +283,10 @@ class EvaluationTable(Strict):
     """`[evaluation]`: how teams are scored. Episodes of all sets come from the study's seed and are disjoint."""
 
     search_episodes: Count = 256
-    """Played by every team that is trained, on the same seeds."""
+    """Played by every team that is trained, on the same seeds: at most so many."""
+    first_episodes: Count = 64
+    """Played first; more follow, twice as many each time, only while it is open whether a team that costs no more plays
+    better. As many as `search_episodes` plays all of them always."""
     final_episodes: Count = 500
     """Played by the front at the end, on the real environment; nothing is ever chosen on them."""
     copies: Count = 256
@@ -288,6 +304,17 @@ class SearchTable(Strict):
     """Every random number of the study derives from it."""
     workers: CountOrZero = 0
     """Processes that train and play; 0 takes one for each core."""
+    sampler: Literal["multivariate-tpe", "tpe", "nsga2", "random"] = "multivariate-tpe"
+    """Who asks for new candidates, of Optuna's samplers."""
+    reduction: Annotated[int, Field(ge=2, strict=True)] = 3
+    """One of so many candidates of about the same price goes on from each rung of `distill.rungs`."""
+    propose: Switch = True
+    """Every second candidate is a team of students that are trained already, chosen by what it should retain."""
+    anchors: Switch = True
+    """The search begins with the smallest, the largest feasible and uniform teams."""
+    free_groups: CountOrZero = 0
+    """The sampler chooses for so many groups at a time, in turn, and leaves the others as in a team of the front; 0
+    chooses for all. For teams of eight groups and more."""
 
 
 class TargetTable(Strict):

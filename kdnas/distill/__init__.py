@@ -6,7 +6,8 @@ from kdnas.distill.lessons import Lessons, make_lessons
 from kdnas.distill.losses import divergence
 from kdnas.distill.memory import LessonMemory
 from kdnas.distill.pool import Pool, make_pools
-from kdnas.distill.recipe import lineage, make_student
+from kdnas.distill.recipe import make_student
+from kdnas.distill.stage import Stage, last_stage, lineage
 from kdnas.distill.teaching import Teaching
 from kdnas.distill.trainer import Training, train
 
@@ -15,10 +16,12 @@ __all__ = [
     "LessonMemory",
     "Lessons",
     "Pool",
+    "Stage",
     "StudentBank",
     "Teaching",
     "Training",
     "divergence",
+    "last_stage",
     "lineage",
     "make_lessons",
     "make_pools",

@@ -12,6 +12,8 @@ from safetensors import SafetensorError
 
 from kdnas.config.study import DistillTable
 from kdnas.distill.pool import Pool
+from kdnas.distill.progress import Progress
+from kdnas.distill.stage import Stage, last_stage
 from kdnas.envs.spec import EnvSpec
 from kdnas.errors import BundleError, RunError
 from kdnas.spaces.spec import StudentSpec
@@ -19,13 +21,16 @@ from kdnas.students.student import Normalisation, Student
 from kdnas.students.team import Team
 from kdnas.students.weights import read_tensors, rebuild_student, student_tensors, write_tensors
 
+_SINCE = "since."
+"""Begins the names of tensors that are not the student's."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudentBank:
-    """A folder of trained students, one safetensors file each; a file is there whole or not at all.
+    """A folder of trained students, one safetensors file for each stage; a file is there whole or not at all.
 
-    The address is a hash of the environment, teacher network, spaces, realised spec, recipe and seed: agents that share
-    a teacher network and spaces share its entries, and a changed recipe never meets old weights.
+    The address is a hash of the environment, teacher network, spaces, realised spec, rung, recipe and seed: agents that
+    share a teacher network and spaces share its entries, and a changed recipe never meets old weights.
     """
 
     folder: Path
@@ -34,60 +39,78 @@ class StudentBank:
     recipe: DistillTable
     seed: int
 
-    def address(self, pool: Pool, spec: StudentSpec) -> str:
+    def address(self, pool: Pool, stage: Stage) -> str:
         made_from = {
             "environment": self.environment,
             "teacher": pool.teacher_digest,
             "spaces": repr(pool.spaces),
             "view": pool.view.as_json() if pool.view else None,
-            "spec": spec.as_json(),
+            "spec": stage.spec.as_json(),
+            "rung": stage.rung,
             "recipe": self.recipe.model_dump(),
             "seed": self.seed,
         }
         return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:20]
 
-    def training_seed(self, pool: Pool, spec: StudentSpec) -> int:
-        """Seed of a student's training, the same whenever and wherever it is trained."""
-        return int(self.address(pool, spec)[:7], 16)
+    def training_seed(self, pool: Pool, stage: Stage) -> int:
+        """Seed of a stage's training, the same whenever and wherever it is trained."""
+        return int(self.address(pool, stage)[:7], 16)
 
-    def has(self, pool: Pool, spec: StudentSpec) -> bool:
-        return self._path(pool, spec).exists()
+    def last(self, spec: StudentSpec) -> Stage:
+        """A student whose training is complete."""
+        return last_stage(spec, self.recipe)
 
-    def load(self, pool: Pool, spec: StudentSpec) -> Student:
+    def has(self, pool: Pool, stage: Stage) -> bool:
+        return self._path(pool, stage).exists()
+
+    def load(self, pool: Pool, stage: Stage) -> Student:
         """A banked student.
 
         Raises:
             RunError: it is not there, not readable, or its weights are not those of the spec.
         """
-        path = self._path(pool, spec)
+        return self.load_progress(pool, stage)[0]
+
+    def load_progress(self, pool: Pool, stage: Stage) -> tuple[Student, Progress | None]:
+        """A banked student, and from where its next rung goes on.
+
+        Raises:
+            RunError: as `load`.
+        """
+        path, spec = self._path(pool, stage), stage.spec
         try:
             tensors, facts = read_tensors(path)
             if facts["spec"] != spec.as_json():
                 raise ValueError(f"it holds {facts['spec']}")
             stored = facts["normalisation"]
             normalisation = Normalisation(shift=tuple(stored[0]), scale=tuple(stored[1])) if stored else None
-            return rebuild_student(spec, pool.spaces, tensors, normalisation=normalisation, where=str(path))
+            since = {name.removeprefix(_SINCE): tensors.pop(name) for name in list(tensors) if name.startswith(_SINCE)}
+            progress = Progress.from_tensors(since) if since else None
+            student = rebuild_student(spec, pool.spaces, tensors, normalisation=normalisation, where=str(path))
         except (OSError, SafetensorError, ValueError, LookupError, TypeError, BundleError) as error:
             said = str(error).removeprefix(f"{path}: ")
             raise RunError(
-                f"{path}: banked student {spec} cannot be used: {said}; delete the file to train it anew"
+                f"{path}: banked student {stage} cannot be used: {said}; delete the file to train it anew"
             ) from error
+        return student, progress
 
     def team(self, spec: EnvSpec, pools: Mapping[str, Pool], candidate: Mapping[str, StudentSpec]) -> Team:
-        """The team of a candidate, group -> spec, whose students are all banked.
+        """The team of a candidate, group -> spec, whose students are all banked and completely trained.
 
         Raises:
             RunError: as `load`.
         """
-        return Team(spec, {group: self.load(pools[group], one) for group, one in candidate.items()})
+        return Team(spec, {group: self.load(pools[group], self.last(one)) for group, one in candidate.items()})
 
-    def store(self, pool: Pool, student: Student, *, steps: int = 0) -> None:
-        """Write a student, and how many steps its last training took.
+    def store(
+        self, pool: Pool, student: Student, stage: Stage, *, steps: int = 0, progress: Progress | None = None
+    ) -> None:
+        """Write the student of a stage, how many steps it took, and from where its next rung goes on.
 
         Raises:
             RunError: the folder cannot be written.
         """
-        path = self._path(pool, student.spec)
+        path = self._path(pool, stage)
         normalisation = student.normalisation
         facts = {
             "spec": student.spec.as_json(),
@@ -97,7 +120,8 @@ class StudentBank:
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_tensors(part, student_tensors(student), facts)
+            since = {f"{_SINCE}{name}": tensor for name, tensor in progress.tensors().items()} if progress else {}
+            write_tensors(part, student_tensors(student) | since, facts)
             part.replace(path)
         except OSError as error:
             with suppress(OSError):
@@ -106,5 +130,5 @@ class StudentBank:
                 f"{path}: cannot be written: {error.strerror or error}; make room or choose another --out"
             ) from error
 
-    def _path(self, pool: Pool, spec: StudentSpec) -> Path:
-        return self.folder / f"{self.address(pool, spec)}.safetensors"
+    def _path(self, pool: Pool, stage: Stage) -> Path:
+        return self.folder / f"{self.address(pool, stage)}.safetensors"

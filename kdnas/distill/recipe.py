@@ -15,9 +15,10 @@ from kdnas.distill.lessons import Lessons, split_tracks
 from kdnas.distill.losses import divergence, weighted_mean
 from kdnas.distill.memory import LessonMemory
 from kdnas.distill.polish import polish
+from kdnas.distill.progress import Progress
+from kdnas.distill.stage import Effort, Stage, last_stage
 from kdnas.distill.teaching import Teaching, answer, ask
 from kdnas.distill.trainer import Training, train
-from kdnas.spaces.spec import StudentSpec
 from kdnas.students.fake_quant import FakeQuantMlp
 from kdnas.students.family import load_family
 from kdnas.students.student import Normalisation, Student
@@ -29,25 +30,24 @@ HELD_OUT = 0.05
 """Share of the demonstrated tracks by which it is decided when a training may end."""
 
 
-def lineage(spec: StudentSpec) -> list[StudentSpec]:
-    """What is trained on the way to a student, oldest first, itself last: ancestor, pruned, quantized."""
-    return list(dict.fromkeys([spec.dense, spec.floating, spec]))
-
-
 def make_student(
-    spec: StudentSpec,
+    stage: Stage,
     parent: Student | None,
     room: Classroom,
     demonstrations: Lessons,
     *,
     seed: int,
+    since: Progress | None = None,
 ) -> tuple[Student, Training]:
-    """Train one member of a lineage from the one before it (None for an ancestor).
+    """Train one stage of a lineage from the one before it (None for an ancestor).
+
+    A stage whose parent is the same student on the rung below goes on from the parent's `since`.
 
     Raises:
         StudentError: training or pruning failed.
     """
-    recipe, family = room.recipe, load_family(spec.family)
+    spec, recipe = stage.spec, room.recipe
+    family, effort = load_family(spec.family), Effort.of(stage, room.recipe)
     generator = torch.Generator().manual_seed(seed)
     held_out = None
     if recipe.adaptive.patience and not spec.bits.quantized:  # integers settle on a schedule of their own
@@ -58,7 +58,9 @@ def make_student(
         network = family.build(spec, spaces.inputs, generator)
         normalisation = fit_normalisation(demonstrations.views[:, list(spaces.kept)]) if recipe.normalise else None
         student = Student(spec, spaces, network, normalisation)
-        steps, learning_rate = recipe.ancestor_steps, recipe.learning_rate
+        learning_rate = recipe.learning_rate
+    elif parent.spec == spec:
+        student, learning_rate = parent, recipe.learning_rate
     elif not spec.bits.quantized:
 
         def importance_loss(dense: Student) -> Tensor:
@@ -67,11 +69,11 @@ def make_student(
             return weighted_mean(divergence(actions, outputs, lessons.parameters, lessons.masks, 1.0), counted)
 
         student = prune(parent, spec, family, importance_loss)
-        steps, learning_rate = recipe.recovery_steps, recipe.learning_rate
+        learning_rate = recipe.learning_rate
     else:
         batches = [ask(parent, memory, recipe.batch, recipe)[0] for _ in range(CALIBRATION_BATCHES)]
         student = quantize(parent, spec, family, batches)
-        steps, learning_rate = recipe.qat_steps, recipe.qat_learning_rate
+        learning_rate = recipe.qat_learning_rate
     # A twin computes without calling its layers, so that nobody could listen to the last one.
     pupil = student if room.roles is not None else training_twin(student, family)
     teaching = Teaching(room, pupil, generator)
@@ -80,16 +82,18 @@ def make_student(
         room,
         memory,
         teaching,
-        steps=steps,
+        steps=effort.steps,
+        on_policy_rounds=effort.on_policy_rounds,
         learning_rate=learning_rate,
         seed=seed + 1,
         held_out=held_out,
+        since=since,
     )
     narrow = isinstance(pupil.network, FakeQuantMlp) and spec.bits.weight <= MOST_BITS
-    if narrow and recipe.qat_steps and recipe.flip_rounds:
-        flip_weights(pupil, memory, teaching, rounds=recipe.flip_rounds, batch=recipe.batch)
+    if narrow and effort.steps and effort.flip_rounds:
+        flip_weights(pupil, memory, teaching, rounds=effort.flip_rounds, batch=recipe.batch)
         student.check_finite()
-    if recipe.polish.rounds and parent is not None:
+    if recipe.polish.rounds and parent is not None and stage == last_stage(spec, recipe):
         polish(pupil, room, seed=seed + 2)
     return student.eval(), training
 

@@ -12,6 +12,7 @@ from kdnas.distill.classroom import Classroom
 from kdnas.distill.lessons import Lessons
 from kdnas.distill.memory import LessonMemory
 from kdnas.distill.pool import draw_seats, student_among_teachers
+from kdnas.distill.progress import Progress
 from kdnas.distill.teaching import Teaching
 from kdnas.distill.thresholds import Plateau
 from kdnas.errors import StudentError
@@ -34,8 +35,11 @@ class Training:
     """What a training took, and where it ended."""
 
     steps: int
+    """Those of an earlier part that it went on from included."""
     loss: float
     """Mean of the last `CHECK_EVERY` steps; 0 where there were none."""
+    progress: Progress | None = None
+    """Where it stood before it cooled down; None where it had not begun."""
 
 
 def train(
@@ -45,15 +49,18 @@ def train(
     teaching: Teaching,
     *,
     steps: int,
+    on_policy_rounds: int,
     learning_rate: float,
     seed: int,
     held_out: Lessons | None = None,
+    since: Progress | None = None,
 ) -> Training:
-    """Train a student in place for at most so many Adam steps.
+    """Train a student in place for at most so many Adam steps, those before `since` included.
 
     It is trained on `recipe.device`, and is on the CPU afterwards. Gradients are clipped to norm 1. At the start of
-    each of `recipe.on_policy_rounds` equal stretches, episodes that the student plays among teachers join `memory`; an
-    ancestor, which knows nothing yet, skips the first. A `Settling` network is told of the progress.
+    each of `on_policy_rounds` equal stretches, episodes that the student plays among teachers join `memory`; an
+    ancestor, which knows nothing yet, skips the first. A `Settling` network is told of the progress. Who goes on plays
+    the episodes of earlier stretches again, as it plays now.
 
     The learning rate stays where it is, and falls to 0 in a straight line over the last steps (Haegele et al. 2024,
     arXiv 2405.18392); with held-out rows, as soon as the divergence on them has stopped falling (`recipe.adaptive`).
@@ -70,13 +77,20 @@ def train(
     optimizer = torch.optim.Adam(parameters, lr=learning_rate, fused=True)
     gradient = join_gradients(parameters)
     student.train()
-    rounds = [index * steps // recipe.on_policy_rounds for index in range(recipe.on_policy_rounds)]
+    rounds = [index * steps // on_policy_rounds for index in range(on_policy_rounds)]
     pending = rounds[1:] if student.spec == student.spec.dense else rounds
+    step, progress = 0, since
+    if since is not None:
+        since.restore(parameters, optimizer)
+        step = since.step
+        for _ in range(sum(begins < step for begins in pending)):
+            play_on_policy(student, room, memory, generator)
+        student.train()
     plateau = Plateau(adaptive.patience, adaptive.tolerance)
     cooling = max(int(COOL_DOWN * steps), 1)
     falls_from, last = steps - cooling, steps
     recent, counted = torch.zeros((), device=device), 0
-    loss_mean, step = 0.0, 0
+    loss_mean = 0.0
     settling = student.network if isinstance(student.network, Settling) and steps else None
     while step < last:
         if settling is not None and step % SETTLE_EVERY == 0:
@@ -89,6 +103,8 @@ def train(
             if plateau.should_stop(teaching.held_out(held_out)):
                 falls_from, last = step, step + cooling
             student.train()
+        if step == falls_from and step:
+            progress = Progress.of(step, parameters, optimizer)
         left = min((last - step) / cooling, 1.0)
         for setting in optimizer.param_groups:
             setting["lr"] = learning_rate * left
@@ -108,7 +124,7 @@ def train(
         settling.settle(1.0)
     student.eval().to("cpu")
     student.check_finite()
-    return Training(steps=step, loss=loss_mean)
+    return Training(steps=step, loss=loss_mean, progress=progress)
 
 
 def join_gradients(parameters: Sequence[nn.Parameter]) -> Tensor:

@@ -13,6 +13,7 @@ from kdnas.policies.arrays import Actions, Bools, Floats
 from kdnas.policies.distribution import greedy
 from kdnas.policies.masks import mask_logits
 from kdnas.policies.scene import Scene
+from kdnas.policies.team_policy import TeamPolicy
 from kdnas.students.family import IntegerMaker, load_family
 from kdnas.students.integer import decide, student_inputs, to_integers
 from kdnas.students.student import Student
@@ -56,21 +57,25 @@ class Actor:
 
 
 class Team:
-    """One student a group; acts greedily, as `TeamPolicy` says. Students may learn on between episodes."""
+    """One student a group; acts greedily, as `TeamPolicy` says. Students may learn on between episodes.
 
-    def __init__(self, spec: EnvSpec, students: Mapping[str, Student]) -> None:
+    Groups without a student are played by `others`, for example by the teacher.
+    """
+
+    def __init__(self, spec: EnvSpec, students: Mapping[str, Student], others: TeamPolicy | None = None) -> None:
         missing = [group for group in spec.groups if group not in students]
-        if missing:
+        if missing and others is None:
             raise StudentError(f"the team has no student for {', '.join(missing)}")
         self.spec = spec
-        self.students = {group: students[group].eval() for group in spec.groups}
+        self.students = {group: students[group].eval() for group in spec.groups if group in students}
+        self._others = others if missing else None
         self._actors: dict[str, Actor] = {}
         self._hidden: dict[str, Hidden] = {}
 
     def act(self, scene: Scene) -> dict[str, Actions]:
         if scene.first:
             self._actors = {group: Actor(student) for group, student in self.students.items()}
-        actions = {}
+        actions = {} if self._others is None else self._others.act(scene)
         for group, actor in self._actors.items():
             views, mask = scene.views[group], scene.masks.get(group)
             rows = views.reshape(-1, views.shape[-1])

@@ -4,10 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from kdnas.distill.recipe import lineage
+from kdnas.distill.stage import lineage
 from kdnas.errors import RunError, StudentError
 from kdnas.evaluation.score import Score, make_score
 from kdnas.policies.arrays import Floats
@@ -16,6 +13,7 @@ from kdnas.study.deliver import deliver, target_card
 from kdnas.study.front import Member, ParetoFront, make_front, non_dominated
 from kdnas.study.gate import Gate
 from kdnas.study.objective import Objective
+from kdnas.study.returns import Returns
 from kdnas.study.run_folder import RunFolder
 from kdnas.study.take_up import candidate_of
 from kdnas.study.tasks import RANDOM, TEACHER, play_team, train_student
@@ -25,8 +23,6 @@ from kdnas.study.workers import Workers, result_of
 if TYPE_CHECKING:
     import optuna
 
-Returns = NDArray[np.float64]
-
 
 def references(run: RunFolder, workers: Workers, name: str, seeds: list[int], *, real: bool) -> tuple[Returns, Returns]:
     """Returns of the teacher and of random play on a seed set, played together and only once.
@@ -34,10 +30,11 @@ def references(run: RunFolder, workers: Workers, name: str, seeds: list[int], *,
     Raises:
         KdnasError: the environment or a worker failed, or the run cannot be written.
     """
-    missing = [who for who in (TEACHER, RANDOM) if not run.has_reference(name, who)]
-    futures = {who: workers.submit(play_team, who, seeds, real) for who in missing}
-    teacher = run.reference(name, TEACHER, lambda: result_of(futures[TEACHER], "playing the teacher"))
-    random = run.reference(name, RANDOM, lambda: result_of(futures[RANDOM], "playing at random"))
+    folder = run.returns
+    names = {who: f"{name}-{who}" for who in (TEACHER, RANDOM)}
+    futures = {who: workers.submit(play_team, who, seeds, real) for who, kept in names.items() if not folder.has(kept)}
+    teacher = folder.get(names[TEACHER], lambda: result_of(futures[TEACHER], "playing the teacher"))
+    random = folder.get(names[RANDOM], lambda: result_of(futures[RANDOM], "playing at random"))
     return teacher, random
 
 
@@ -72,15 +69,16 @@ def score_finally(objective: Objective, run: RunFolder, members: list[Member]) -
     Raises:
         KdnasError: as `references`.
     """
-    setup, workers = objective.setup, objective.workers
-    for member in members:
-        for group, spec in member.candidate.items():
+    setup, workers, bank = objective.setup, objective.workers, objective.schooling.bank
+    teams = [{group: bank.last(spec) for group, spec in member.candidate.items()} for member in members]
+    for team in teams:
+        for group, stage in team.items():
             pool = setup.pools[group]
-            for lacking in [one for one in lineage(spec) if not objective.bank.has(pool, spec)]:
-                if not objective.bank.has(pool, lacking):
+            for lacking in [one for one in lineage(stage) if not bank.has(pool, stage)]:
+                if not bank.has(pool, lacking):
                     result_of(workers.submit(train_student, pool.name, lacking), f"training {lacking}")
     seeds = setup.seeds.final(setup.config.evaluation.final_episodes)
-    futures = [workers.submit(play_team, dict(member.candidate), seeds, True) for member in members]
+    futures = [workers.submit(play_team, team, seeds, True) for team in teams]
     teacher, random = references(run, workers, "final", seeds, real=True)
     return [
         replace(member, score=make_score(result_of(future, f"playing trial {member.trial}"), teacher, random))
@@ -105,7 +103,7 @@ def deliver_all(
     delivered = []
     for member in members:
         try:
-            delivered.append(deliver(objective.setup, run, objective.bank, member, recorded, device))
+            delivered.append(deliver(objective.setup, run, objective.schooling.bank, member, recorded, device))
         except StudentError as error:
             watch.message(f"trial {member.trial} is left out of the front: {error}")
     if not delivered:

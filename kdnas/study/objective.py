@@ -1,198 +1,295 @@
-"""The one place where all stages meet: ask, price, gate, bank, score, tell."""
+"""The one place where all stages meet: ask, price, gate, bank, race, play, tell."""
 
 import math
 import time
-from collections.abc import Mapping
-from concurrent.futures import BrokenExecutor, Future
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kdnas.distill.bank import StudentBank
-from kdnas.distill.pool import Pool
-from kdnas.distill.recipe import lineage
-from kdnas.errors import KdnasError, StudentError
-from kdnas.evaluation.score import Score, make_score
-from kdnas.spaces.spec import StudentSpec
+from kdnas.evaluation.score import make_score
+from kdnas.evaluation.sequential import Outlook, Rival, judge, stages
+from kdnas.study.asking import Asking
+from kdnas.study.attempt import Attempt, Played, Signature, signature
+from kdnas.study.field import Field
 from kdnas.study.front import Objectives, hypervolume
-from kdnas.study.gate import Gate, Verdict
+from kdnas.study.gate import Gate
+from kdnas.study.prediction import fit_correction, prediction_error
+from kdnas.study.race import Standing
+from kdnas.study.returns import ReturnsFolder
+from kdnas.study.schooling import Schooling, is_fatal
 from kdnas.study.setup import Setup
-from kdnas.study.tasks import play_team, train_student
+from kdnas.study.tasks import play_team
 from kdnas.study.watch import Progress
 from kdnas.study.workers import Workers, failure_reason, result_of
 
 if TYPE_CHECKING:
     import optuna
 
-Key = tuple[str, StudentSpec]
-"""Pool name and spec: one entry of the bank."""
-
-
-@dataclass(kw_only=True)
-class Attempt:
-    """A feasible trial on its way: its students are trained, then the team is played."""
-
-    trial: "optuna.Trial"
-    candidate: dict[str, StudentSpec]
-    verdict: Verdict
-    playing: "Future[Any] | None" = None
-
 
 @dataclass(kw_only=True)
 class Objective:
-    """Takes trials from `ask` to `tell`; the coordinator calls `ask`, `advance` and `settle` in turn."""
+    """Takes trials from `ask` to `tell`; the coordinator calls `ask`, `advance` and `settle` in turn.
+
+    A trial's rungs are its students' recovery, where it is judged by the sum of their losses among teachers, and then
+    its own episodes. Whoever wins at a rung (`study/race`) goes on; losers end as PRUNED with what they had reached.
+    """
 
     setup: Setup
     study: "optuna.Study"
     gate: Gate
-    bank: StudentBank
     workers: Workers
-    search_seeds: list[int]
-    teacher_returns: NDArray[np.float64]
-    random_returns: NDArray[np.float64]
+    schooling: Schooling
+    asking: Asking
+    kept: ReturnsFolder
+    """Returns of teams."""
     started: float = field(default_factory=time.monotonic)
-    active: list[Attempt] = field(default_factory=list)
-    training: "dict[Key, Future[Any]]" = field(default_factory=dict)
-    broken: dict[Key, str] = field(default_factory=dict)
-    """Students that cannot be had, and why."""
-    played: dict[tuple[tuple[str, str], ...], Score] = field(default_factory=dict)
+    active: dict[int, Attempt] = field(default_factory=dict)
+    """By trial number, in the order in which they were asked."""
+    played: dict[Signature, Played] = field(default_factory=dict)
+    lost: dict[Signature, str] = field(default_factory=dict)
+    """Teams that a race or their first episodes left behind, and why."""
+    counts: dict[str, int] = field(default_factory=lambda: {"done": 0, "rejected": 0, "outraced": 0, "failed": 0})
     points: list[Objectives] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=lambda: {"done": 0, "rejected": 0, "failed": 0})
-    trained: int = 0
+    storing_s: float = 0.0
+    """Time in the sampler and the storage."""
 
-    def remember(self, candidate: Mapping[str, StudentSpec], score: Score, objectives: Objectives) -> None:
-        """Take in a team that was played before: in an earlier part of this search, or just now."""
-        self.played[_signature(candidate)] = score
-        self.points.append(objectives)
+    def __post_init__(self) -> None:
+        table = self.setup.config.evaluation
+        self.field = Field(reduction=self.setup.config.search.reduction)
+        self.stages = stages(len(self.schooling.seeds), min(table.first_episodes, len(self.schooling.seeds)))
+
+    @property
+    def last_rung(self) -> int:
+        return len(self.setup.config.distill.rungs) - 1
+
+    def remember(self, played: Played) -> None:
+        """Take in a team that was played: in an earlier part of this search, or just now."""
         self.counts["done"] += 1
+        if signature(played.candidate) in self.played:
+            return
+        self.played[signature(played.candidate)] = played
+        self.points.append(played.objectives)
+        teams = list(self.played.values())
+        predicted = np.array([team.predicted for team in teams])
+        scored = np.array([team.score.retention.mean for team in teams])
+        correction = fit_correction(predicted, scored)
+        self.asking.correction = correction
+        self.field.margin = correction.error if correction else prediction_error(predicted, scored)
 
     def ask(self) -> None:
         """Ask for one candidate, price it, and set every constraint; an infeasible one ends here as PRUNED."""
-        from optuna.trial import TrialState
-
-        trial = self.study.ask()
+        begun = time.monotonic()
+        trial = self.asking.next_trial(self.played, [attempt.candidate for attempt in self.active.values()])
         candidate = self.setup.space.sample(trial)
         verdict = self.gate.judge(candidate, measure_all=True)
         for name, violation in verdict.violations.items():
             trial.set_constraint(name, violation)
         trial.set_user_attr("candidate", {group: str(spec) for group, spec in candidate.items()})
         trial.set_user_attr("cost", verdict.cost.team.as_json())
+        self.storing_s += time.monotonic() - begun
+        rung = min(self.schooling.rung(group, spec) for group, spec in candidate.items())
+        attempt = Attempt(trial=trial, candidate=candidate, verdict=verdict, rung=max(rung, 0))
         if not verdict.feasible:
             worst = max(verdict.violations, key=lambda name: verdict.violations[name])
-            trial.set_user_attr("reason", f"breaks {worst} by {100 * verdict.violations[worst]:.3g} %")
-            self.study.tell(trial, state=TrialState.PRUNED)
-            self.counts["rejected"] += 1
+            self._drop(attempt, "rejected", f"breaks {worst} by {100 * verdict.violations[worst]:.3g} %")
             return
-        self.active.append(Attempt(trial=trial, candidate=candidate, verdict=verdict))
+        team = signature(candidate)
+        if team in self.lost:
+            self._drop(attempt, "outraced", self.lost[team])
+        elif team in self.played:
+            self._tell(attempt, self.played[team])
+        else:
+            self.active[attempt.number] = attempt
 
     def advance(self) -> None:
-        """Hand out whatever can be done now: teams whose students are all there, and students whose parent is."""
-        for attempt in list(self.active):
-            if attempt.playing is not None:
-                continue
-            missing = self._missing(attempt)
-            broken = [self.broken[key] for key in missing if key in self.broken]
-            if broken:
-                self._fail(attempt, broken[0])
-            elif missing:
-                for pool_name, spec in missing:
-                    if (pool_name, spec) not in self.training:
-                        self.training[pool_name, spec] = self.workers.submit(train_student, pool_name, spec)
-            elif _signature(attempt.candidate) in self.played:
-                self._tell(attempt, self.played[_signature(attempt.candidate)])
-            else:
-                attempt.playing = self.workers.submit(play_team, attempt.candidate, self.search_seeds, False)
+        """Hand out whatever can be done now, and let those go on that have won their rung."""
+        for attempt in list(self.active.values()):
+            if not attempt.waits and attempt.playing is None:
+                self._school(attempt)
+        while self.has_room and (winner := self._winner()) is not None:
+            self.field.go_on(winner.rung, winner.number)
+            winner.rung, winner.waits = winner.rung + 1, False
+            self._school(winner)
 
     def settle(self) -> None:
-        """Wait a moment for tasks to end, and take in their results.
+        """Wait a moment for a task to end, and take in its result.
+
+        One at a time, and the oldest first: then a search with one worker goes the same way each time.
 
         Raises:
             KdnasError: something that no other candidate can escape: an ancestor that cannot be trained, a damaged
                 bank, a folder that cannot be written.
         """
-        futures = [*self.training.values(), *(item.playing for item in self.active if item.playing is not None)]
-        ended = set(self.workers.wait(futures)) if futures else set()
-        for key, future in list(self.training.items()):
-            if future in ended:
-                del self.training[key]
-                error = future.exception()
-                if error is None:
-                    self.trained += 1
-                    continue
-                if _is_fatal(error) or (isinstance(error, KdnasError) and key[1] == key[1].dense):
-                    result_of(future, f"training {key[1]}")
-                said = failure_reason(error)  # a student's own error names it already
-                self.broken[key] = said if isinstance(error, StudentError) else f"training {key[1]}: {said}"
-        for attempt in [item for item in self.active if item.playing in ended]:
-            assert attempt.playing is not None
-            error = attempt.playing.exception()
-            if error is not None and _is_fatal(error):
-                result_of(attempt.playing, "playing a team")
-            if error is not None:
-                self._fail(attempt, failure_reason(error))
-            else:
-                self._tell(attempt, make_score(attempt.playing.result(), self.teacher_returns, self.random_returns))
+        plays = {attempt.playing: attempt for attempt in self.active.values() if attempt.playing is not None}
+        under_way = [*self.schooling.futures(), *plays]
+        ended = self.workers.wait(under_way) if under_way else []
+        if not ended:
+            return
+        first = min(ended, key=under_way.index)
+        if first in plays:
+            self._end_play(plays[first], first)
+        else:
+            self.schooling.settle(first)
 
     @property
     def busy(self) -> bool:
         """Some worker is at something."""
-        return bool(self.training) or any(attempt.playing is not None for attempt in self.active)
+        return bool(self.schooling.futures()) or any(item.playing is not None for item in self.active.values())
+
+    @property
+    def asked(self) -> int:
+        """Trials that ended or are on their way."""
+        return sum(self.counts.values()) + len(self.active)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether fewer trials keep the workers busy than there are, and one to come next."""
+        return sum(not attempt.waits for attempt in self.active.values()) <= self.workers.count
 
     def withdraw(self) -> None:
         """Take back what no worker has begun."""
-        for key, future in list(self.training.items()):
-            if not future.running() and not future.done():
-                future.cancel()
-                del self.training[key]
-        for attempt in self.active:
-            if attempt.playing is not None and not attempt.playing.running() and not attempt.playing.done():
-                attempt.playing.cancel()
+        self.schooling.withdraw()
+        for attempt in self.active.values():
+            playing = attempt.playing
+            if playing is not None and not playing.running() and not playing.done():
+                playing.cancel()
                 attempt.playing = None
+
+    def end_race(self) -> None:
+        """Nobody else comes: those who wait have lost."""
+        for attempt in list(self.active.values()):
+            if attempt.waits:
+                self._outrace(attempt)
 
     def abandon(self) -> None:
         """Give up what is not finished: such trials are asked again when the search goes on."""
         from optuna.trial import TrialState
 
-        for attempt in self.active:
+        for attempt in self.active.values():
             attempt.trial.set_user_attr("interrupted", True)
             self.study.tell(attempt.trial, state=TrialState.FAIL)
-        self.active = []
+        self.active = {}
 
     def progress(self, total: int) -> Progress:
         return Progress(
             total=total,
-            done=self.counts["done"],
-            rejected=self.counts["rejected"],
-            failed=self.counts["failed"],
+            **self.counts,
             running=len(self.active),
-            students=self.trained,
+            students=self.schooling.trained,
             best_retention=max((point[0] for point in self.points), default=float("nan")),
             hypervolume=hypervolume(self.points, self.gate.pricer.teacher_cost()),
             seconds=time.monotonic() - self.started,
         )
 
-    def _missing(self, attempt: Attempt) -> list[Key]:
-        """The next student to train for each group that is not ready: the eldest of its lineage that the bank lacks."""
-        missing: dict[Key, None] = {}
-        for group, spec in attempt.candidate.items():
-            pool: Pool = self.setup.pools[group]
-            lacking = [member for member in lineage(spec) if not self.bank.has(pool, member)]
-            if lacking:
-                missing[pool.name, lacking[0]] = None
-        return list(missing)
+    def _school(self, attempt: Attempt) -> None:
+        """Have its students brought to its rung; those that are there already carry it on to theirs."""
+        reason = self.schooling.request(attempt.candidate, attempt.rung)
+        if reason is not None:
+            self._fail(attempt, reason)
+            return
+        if not self.schooling.ready(attempt.candidate, attempt.rung):
+            return
+        rungs = self.schooling.rungs(attempt.candidate, attempt.rung)
+        predicted = self.schooling.losses.predict(attempt.candidate, rungs).retention
+        attempt.predicted[attempt.rung] = predicted
+        if attempt.rung == self.last_rung:
+            self._play(attempt)
+            return
+        attempt.waits = True
+        self.field.enter(attempt.rung, Standing(trial=attempt.number, objectives=attempt.objectives(predicted)))
+        for number in self.field.hopeless(attempt.rung):
+            if number in self.active and self.active[number].waits:
+                self._outrace(self.active[number])
 
-    def _tell(self, attempt: Attempt, score: Score) -> None:
+    def _winner(self) -> Attempt | None:
+        """The best trial of the highest rung that may go on."""
+        for rung in range(self.last_rung - 1, -1, -1):
+            for number in self.field.may_go_on(rung):
+                if number in self.active and self.active[number].waits:
+                    return self.active[number]
+        return None
+
+    def _play(self, attempt: Attempt) -> None:
+        begin = self.stages[attempt.stage - 1] if attempt.stage else 0
+        seeds = self.schooling.seeds[begin : self.stages[attempt.stage]]
+        players = {group: self.schooling.bank.last(spec) for group, spec in attempt.candidate.items()}
+        attempt.playing = self.workers.submit(play_team, players, seeds, False)
+
+    def _end_play(self, attempt: Attempt, future: "Future[Any]") -> None:
+        attempt.playing = None
+        error = future.exception()
+        if error is not None and is_fatal(error):
+            result_of(future, "playing a team")
+        if error is not None:
+            self._fail(attempt, failure_reason(error))
+            return
+        attempt.parts.append(future.result())
+        attempt.stage += 1
         team = attempt.verdict.cost.team
-        objectives = (score.retention.mean, float(team.flops), float(team.memory_bytes))
+        rivals = [
+            Rival(returns=other.returns, flops=other.objectives[1], memory_bytes=other.objectives[2])
+            for other in self.played.values()
+        ]
+        outlook = judge(attempt.returns, team.flops, team.memory_bytes, rivals, looks=len(self.stages))
+        if outlook is Outlook.OPEN and attempt.stage < len(self.stages):
+            self._play(attempt)
+            return
+        losses, episodes = self.schooling.losses, len(attempt.returns)
+        score = make_score(attempt.returns, losses.teacher[:episodes], losses.random[:episodes])
+        objectives = attempt.objectives(score.retention.mean)
         if not all(math.isfinite(value) for value in objectives):
             self._fail(attempt, f"its objectives are {objectives}")
             return
-        attempt.trial.set_user_attr("score", score.as_json())
-        self.study.tell(attempt.trial, list(objectives))
-        self.remember(attempt.candidate, score, objectives)
-        self.active.remove(attempt)
+        if outlook is Outlook.DOMINATED and attempt.stage < len(self.stages):
+            attempt.trial.set_user_attr("score", score.as_json())
+            self._drop(
+                attempt, "outraced", f"after {episodes} episodes, a team that costs no more plays clearly better"
+            )
+            return
+        self.kept.keep(team_name(attempt.number), attempt.returns)
+        self._tell(
+            attempt,
+            Played(
+                candidate=attempt.candidate,
+                score=score,
+                objectives=objectives,
+                returns=attempt.returns,
+                predicted=attempt.predicted[self.last_rung],
+            ),
+        )
+
+    def _tell(self, attempt: Attempt, played: Played) -> None:
+        begun = time.monotonic()
+        attempt.trial.set_user_attr("score", played.score.as_json())
+        attempt.trial.set_user_attr("predicted", played.predicted)
+        if attempt.predicted:
+            attempt.trial.set_user_attr("rungs", attempt.predicted)
+        self.study.tell(attempt.trial, list(played.objectives))
+        self.storing_s += time.monotonic() - begun
+        self.active.pop(attempt.number, None)
+        self.remember(played)
+
+    def _outrace(self, attempt: Attempt) -> None:
+        others = len(self.field.standings[attempt.rung])
+        self._drop(attempt, "outraced", f"left behind at rung {attempt.rung} by some of {others} trials")
+
+    def _drop(self, attempt: Attempt, count: str, reason: str) -> None:
+        """End a trial as PRUNED, with how far it had come."""
+        from optuna.trial import TrialState
+
+        begun = time.monotonic()
+        attempt.trial.set_user_attr("reason", reason)
+        attempt.trial.set_user_attr("ended", count)
+        if attempt.predicted:
+            attempt.trial.set_user_attr("rungs", attempt.predicted)
+        self.study.tell(attempt.trial, state=TrialState.PRUNED)
+        self.storing_s += time.monotonic() - begun
+        self.counts[count] += 1
+        self.active.pop(attempt.number, None)
+        if count == "outraced":
+            self.lost[signature(attempt.candidate)] = reason
 
     def _fail(self, attempt: Attempt, reason: str) -> None:
         from optuna.trial import TrialState
@@ -200,13 +297,9 @@ class Objective:
         attempt.trial.set_user_attr("reason", reason)
         self.study.tell(attempt.trial, state=TrialState.FAIL)
         self.counts["failed"] += 1
-        self.active.remove(attempt)
+        self.active.pop(attempt.number, None)
 
 
-def _signature(candidate: Mapping[str, StudentSpec]) -> tuple[tuple[str, str], ...]:
-    return tuple((group, spec.digest) for group, spec in sorted(candidate.items()))
-
-
-def _is_fatal(error: BaseException) -> bool:
-    """Whether no other candidate would fare better: not a student's own failure, and not a crash."""
-    return isinstance(error, KdnasError | BrokenExecutor) and not isinstance(error, StudentError)
+def team_name(trial: int) -> str:
+    """What the returns of a trial's team are kept as."""
+    return f"team-{trial:04d}"

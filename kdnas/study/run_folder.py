@@ -1,30 +1,29 @@
 """`RunFolder`: everything a search keeps, in one folder.
 
-    study.toml, space.toml    what was searched, as resolved          bank/            trained students
-    run.json                  identity of the run, and its storage    demonstrations/  teacher rollouts
-    study.db                  the Optuna study (SQLite)               references/      returns of teacher and random
-    device.json               what was measured                       students/NNNN/   the front, ready to deploy
-    front.json                the front's figures
+study.toml, space.toml    what was searched, as resolved          bank/            trained students
+run.json                  identity of the run, and its storage    demonstrations/  teacher rollouts
+study.db                  the Optuna study (SQLite)               returns/         per-episode returns
+device.json               what was measured                       students/NNNN/   the front, ready to deploy
+front.json                the front's figures
 """
 
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tomli_w
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 
 from kdnas.config.study import StudyConfig
 from kdnas.config.toml import read_toml
 from kdnas.errors import RunError
 from kdnas.spaces.space import SpaceConfig
+from kdnas.study.returns import ReturnsFolder
 from kdnas.study.setup import Setup, StudyFile
 from kdnas.study.storage import driver_url, shown_url
 
@@ -92,35 +91,10 @@ class RunFolder:
         """
         write_text(self.path / name, json.dumps(content, indent=2) + "\n")
 
-    def has_reference(self, seeds: str, who: str) -> bool:
-        return self._reference_path(seeds, who).exists()
-
-    def reference(self, seeds: str, who: str, make: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
-        """Returns of the teacher or of random play on a seed set, played once.
-
-        Raises:
-            RunError: they cannot be written or read.
-        """
-        path = self._reference_path(seeds, who)
-        returns: NDArray[np.float64]
-        if not path.exists():
-            returns = make()
-            try:
-                path.parent.mkdir(exist_ok=True)
-                part = path.with_suffix(".part.npy")
-                np.save(part, returns)
-                part.replace(path)
-            except OSError as error:
-                raise RunError(f"{path}: cannot be written: {error.strerror or error}; make room") from error
-            return returns
-        try:
-            returns = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise RunError(f"{path}: is damaged ({error}); delete it, it will be played again") from error
-        return returns
-
-    def _reference_path(self, seeds: str, who: str) -> Path:
-        return self.path / "references" / f"{seeds}.{who}.npy"
+    @property
+    def returns(self) -> ReturnsFolder:
+        """Per-episode returns that were played once."""
+        return ReturnsFolder(self.path / "returns")
 
 
 def open_run(path: Path, setup: Setup, storage: str | None) -> RunFolder:

@@ -7,12 +7,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from kdnas.config.numbers import format_features
 from kdnas.errors import RunError
 from kdnas.evaluation.score import check_teacher_beats_random
 from kdnas.profiling.pricer import Pricer
 from kdnas.profiling.target import Target
+from kdnas.study.asking import Asking
 from kdnas.study.deliver import recorded_rows
 from kdnas.study.device_profile import (
     PROFILE,
@@ -25,9 +27,11 @@ from kdnas.study.finish import best_members, deliver_all, references, score_fina
 from kdnas.study.front import ParetoFront
 from kdnas.study.gate import Gate
 from kdnas.study.objective import Objective
+from kdnas.study.prediction import MarginalLosses
 from kdnas.study.preflight import Preflight, check_budget
 from kdnas.study.remeasure import remeasure
 from kdnas.study.run_folder import RunFolder, open_run
+from kdnas.study.schooling import Schooling
 from kdnas.study.sensors import removable_features
 from kdnas.study.setup import Setup, open_study, read_study
 from kdnas.study.storage import open_storage, storage_errors
@@ -35,6 +39,9 @@ from kdnas.study.take_up import enqueue_anchors, take_up
 from kdnas.study.tasks import make_bank, play_demonstrations, record_demonstrations, see_demonstrations, sit_down
 from kdnas.study.watch import Silent, Watch
 from kdnas.study.workers import Workers, default_workers
+
+if TYPE_CHECKING:
+    import optuna
 
 
 class SearchInterrupted(KeyboardInterrupt):
@@ -100,9 +107,7 @@ def search(
         setup.env.close()
 
 
-def profile(
-    study: str | Path, *, budget: str | Sequence[str] | None = None, target: str | None = None
-) -> Preflight:
+def profile(study: str | Path, *, budget: str | Sequence[str] | None = None, target: str | None = None) -> Preflight:
     """Pre-flight alone: what the budget leaves of the study's space.
 
     Raises:
@@ -151,7 +156,7 @@ def _search(
     setup: Setup, run: RunFolder, target: Target, profile: DeviceProfile, report: Preflight, watch: Watch
 ) -> ParetoFront:
     config = setup.config
-    study = open_storage(run.storage, run.study_name, config.search.seed)
+    study = open_storage(run.storage, run.study_name, config.search.sampler, config.search.seed)
     run.keep(setup)
     profile.write(run.path / PROFILE)
     demonstrations = record_demonstrations(setup, run.path)  # they are there
@@ -161,18 +166,10 @@ def _search(
         seeds = setup.seeds.search(config.evaluation.search_episodes)
         teacher, random = references(run, workers, "search", seeds, real=False)
         check_teacher_beats_random(teacher, random)
-        objective = Objective(
-            setup=setup,
-            study=study,
-            gate=gate,
-            bank=make_bank(setup, run.path),
-            workers=workers,
-            search_seeds=seeds,
-            teacher_returns=teacher,
-            random_returns=random,
-        )
+        objective = make_objective(setup, run, study, gate, workers, MarginalLosses(teacher=teacher, random=random))
         take_up(study, setup, objective)
-        enqueue_anchors(study, setup, gate, report)
+        if config.search.anchors:
+            enqueue_anchors(study, setup, gate, report)
         watch.message(f"searching {config.search.trials} candidates with {count} workers")
         with _ctrl_c() as stop:
             try:
@@ -192,32 +189,54 @@ def _search(
         scored = score_finally(objective, run, members)
     recorded = recorded_rows(setup, demonstrations)
     watch.message(f"measuring them again on {target.name}")
-    measured = remeasure(setup, target, objective.bank, scored, recorded, watch)
-    if needless := removable_features(setup, objective.bank, measured, recorded):
+    measured = remeasure(setup, target, objective.schooling.bank, scored, recorded, watch)
+    if needless := removable_features(setup, objective.schooling.bank, measured, recorded):
         watch.message(f"no student of the front needs {describe_features(needless)}: these sensors may be left out")
     watch.message("exporting")
     return deliver_all(objective, run, measured, recorded, target, watch)
+
+
+def make_objective(
+    setup: Setup, run: RunFolder, study: "optuna.Study", gate: Gate, workers: Workers, losses: MarginalLosses
+) -> Objective:
+    """The objective of a run whose teacher and random play are known."""
+    schooling = Schooling(
+        setup=setup,
+        bank=make_bank(setup, run.path),
+        workers=workers,
+        seeds=setup.seeds.search(setup.config.evaluation.search_episodes),
+        losses=losses,
+        kept=run.returns,
+    )
+    return Objective(
+        setup=setup,
+        study=study,
+        gate=gate,
+        workers=workers,
+        schooling=schooling,
+        asking=Asking(setup=setup, study=study, gate=gate, schooling=schooling),
+        kept=run.returns,
+    )
 
 
 def _run_trials(objective: Objective, total: int, watch: Watch, stop: threading.Event) -> None:
     """Ask, advance and settle until all trials have ended, or until `stop` and what runs has ended."""
     said = False
     while True:
-        ended = sum(objective.counts.values())
-        room = objective.workers.count + 1 - len(objective.active)
-        while not stop.is_set() and room > 0 and ended + len(objective.active) < total:
-            objective.ask()
-            watch.progress(objective.progress(total))
-            ended = sum(objective.counts.values())
-            room = objective.workers.count + 1 - len(objective.active)
-        if stop.is_set() and not said:
-            said = True
-            watch.message("ending what runs now; Ctrl-C again stops at once")
         if stop.is_set():
+            if not said:
+                said = True
+                watch.message("ending what runs now; Ctrl-C again stops at once")
             objective.withdraw()
         else:
             objective.advance()
-        if not objective.busy and (stop.is_set() or (not objective.active and ended >= total)):
+        while not stop.is_set() and objective.has_room and objective.asked < total:
+            objective.ask()
+            objective.advance()
+            watch.progress(objective.progress(total))
+        if not objective.busy and not stop.is_set() and objective.asked >= total:
+            objective.end_race()
+        if not objective.busy and (stop.is_set() or (not objective.active and objective.asked >= total)):
             break
         objective.settle()
         watch.progress(objective.progress(total))

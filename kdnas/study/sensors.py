@@ -26,7 +26,7 @@ def removable_features(
     found: dict[str, tuple[int, ...]] = {}
     for group in setup.spec.groups:
         specs = dict.fromkeys(member.candidate[group] for member in members)
-        students = [bank.load(setup.pools[group], spec) for spec in specs]
+        students = [bank.load(setup.pools[group], bank.last(spec)) for spec in specs]
         if any(student.hidden_size for student in students):
             continue
         needless = [set(needless_features(student, recorded[group])) for student in students]

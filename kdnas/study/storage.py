@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdnas.errors import RunError
+from kdnas.study.samplers import make_sampler
 
 if TYPE_CHECKING:
     import optuna
@@ -46,7 +47,7 @@ def storage_errors(url: str) -> Iterator[None]:
         raise RunError(f"storage {shown_url(url)}: cannot be used: {_cause(error)}") from error
 
 
-def open_storage(url: str, study_name: str, seed: int) -> "optuna.Study":
+def open_storage(url: str, study_name: str, sampler: str, seed: int) -> "optuna.Study":
     """Create or load the study of a run.
 
     SQLite is put into write-ahead-log mode, which kept every told trial on a full disk where the default lost some.
@@ -78,7 +79,7 @@ def open_storage(url: str, study_name: str, seed: int) -> "optuna.Study":
         except (ValueError, RuntimeError) as error:  # tables of another version of Optuna
             raise RunError(f"storage {shown_url(url)}: cannot be used: {_cause(error)}") from error
         # A continued study draws on with other random numbers than it began with.
-        study.sampler = optuna.samplers.TPESampler(seed=seed + told, constant_liar=True)
+        study.sampler = make_sampler(sampler, seed + told)
     return study
 
 

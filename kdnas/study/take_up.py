@@ -2,12 +2,15 @@
 
 from typing import TYPE_CHECKING, Any
 
+from kdnas.budgets.cost import Cost
 from kdnas.evaluation.score import Score
 from kdnas.spaces.spec import StudentSpec
 from kdnas.study.anchors import first_teams
+from kdnas.study.attempt import Played, signature
 from kdnas.study.gate import Gate
-from kdnas.study.objective import Objective
+from kdnas.study.objective import Objective, team_name
 from kdnas.study.preflight import Preflight
+from kdnas.study.race import Standing
 from kdnas.study.setup import Setup
 
 if TYPE_CHECKING:
@@ -27,15 +30,52 @@ def take_up(study: "optuna.Study", setup: Setup, objective: Objective) -> None:
             study.tell(trial.number, state=TrialState.FAIL)
     for trial in study.get_trials(deepcopy=False):
         if trial.state == TrialState.PRUNED:
-            objective.counts["rejected"] += 1
+            _remember_lost(objective, setup, trial)
         elif trial.state == TrialState.FAIL and not trial.user_attrs.get("interrupted"):
             objective.counts["failed"] += 1
         elif trial.state == TrialState.FAIL and trial.number not in repeated and trial.params:
             study.enqueue_trial(trial.params, user_attrs={"repeats": trial.number})
         elif trial.state == TrialState.COMPLETE:
-            retention, flops, memory = trial.values
-            score = Score.from_json(trial.user_attrs["score"])
-            objective.remember(candidate_of(setup, trial), score, (retention, flops, memory))
+            _remember_played(objective, setup, trial)
+
+
+def _remember_lost(objective: Objective, setup: Setup, trial: Any) -> None:
+    """Count a trial that the gate refused or that lost the race, and let it keep its place there."""
+    ended = trial.user_attrs.get("ended", "rejected")
+    objective.counts[ended] += 1
+    if ended == "outraced":
+        objective.lost[signature(candidate_of(setup, trial))] = trial.user_attrs["reason"]
+        _stand(objective, trial)
+
+
+def _remember_played(objective: Objective, setup: Setup, trial: Any) -> None:
+    retention, flops, memory = trial.values
+    _stand(objective, trial)
+    candidate = candidate_of(setup, trial)
+    known = objective.played.get(signature(candidate))  # told again with what was known of it
+    objective.remember(
+        known
+        or Played(
+            candidate=candidate,
+            score=Score.from_json(trial.user_attrs["score"]),
+            objectives=(retention, flops, memory),
+            returns=objective.kept.load(team_name(trial.number)),
+            predicted=trial.user_attrs["predicted"],
+        )
+    )
+
+
+def _stand(objective: Objective, trial: Any) -> None:
+    """Put a trial that ended where it stood in the race."""
+    cost = Cost.from_json(trial.user_attrs["cost"])
+    rungs = {int(rung): retention for rung, retention in trial.user_attrs.get("rungs", {}).items()}
+    for rung, retention in rungs.items():
+        if rung == objective.last_rung:
+            continue
+        objectives = (retention, float(cost.flops), float(cost.memory_bytes))
+        objective.field.enter(rung, Standing(trial=trial.number, objectives=objectives))
+        if rung + 1 in rungs:
+            objective.field.go_on(rung, trial.number)
 
 
 def candidate_of(setup: Setup, trial: Any) -> dict[str, StudentSpec]:

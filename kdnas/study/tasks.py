@@ -11,11 +11,12 @@ from kdnas.distill.bank import StudentBank
 from kdnas.distill.classroom import Classroom, open_classroom
 from kdnas.distill.lessons import Lessons
 from kdnas.distill.pool import Pool
-from kdnas.distill.recipe import lineage, make_student
+from kdnas.distill.recipe import make_student
+from kdnas.distill.stage import Stage, lineage
 from kdnas.envs.rollouts import play
 from kdnas.envs.team_env import TeamEnv
 from kdnas.policies.team_policy import RandomPolicy, TeamPolicy
-from kdnas.spaces.spec import StudentSpec
+from kdnas.students.team import Team
 from kdnas.study.run_folder import DEMONSTRATIONS
 from kdnas.study.setup import Setup, StudyFile, open_study
 from kdnas.teachers.demonstrations import Demonstrations, keep_demonstrations
@@ -114,8 +115,8 @@ def sit_down(file: StudyFile, run: Path, demonstrations: Path) -> None:
     _DESK[:] = [_Desk(setup=setup, bank=make_bank(setup, run), demonstrations=recorded)]
 
 
-def train_student(group: str, spec: StudentSpec) -> None:
-    """Train a spec for a group's pool and bank it; its parent must be banked already.
+def train_student(group: str, stage: Stage) -> None:
+    """Train a stage for a group's pool and bank it; its parent must be banked already.
 
     Raises:
         StudentError: training failed.
@@ -126,14 +127,17 @@ def train_student(group: str, spec: StudentSpec) -> None:
     if pool.name not in desk.rooms:
         desk.rooms[pool.name] = open_room(setup, pool, desk.demonstrations)
     room, lessons = desk.rooms[pool.name]
-    ancestors = lineage(spec)
-    parent = desk.bank.load(pool, ancestors[-2]) if len(ancestors) > 1 else None
-    student, training = make_student(spec, parent, room, lessons, seed=desk.bank.training_seed(pool, spec))
-    desk.bank.store(pool, student, steps=training.steps)
+    line = lineage(stage)
+    parent, since = desk.bank.load_progress(pool, line[-2]) if len(line) > 1 else (None, None)
+    goes_on = parent is not None and parent.spec == stage.spec
+    seed = desk.bank.training_seed(pool, stage)
+    student, training = make_student(stage, parent, room, lessons, seed=seed, since=since if goes_on else None)
+    ends = stage.is_ancestor or stage.spec.bits.quantized or stage == desk.bank.last(stage.spec)
+    desk.bank.store(pool, student, stage, steps=training.steps, progress=None if ends else training.progress)
 
 
-def play_team(candidate: Mapping[str, StudentSpec] | str, seeds: list[int], real: bool) -> NDArray[np.float64]:
-    """Episode returns (E,), mean over agents, of banked students, the teacher or random play.
+def play_team(players: Mapping[str, Stage] | str, seeds: list[int], real: bool) -> NDArray[np.float64]:
+    """Episode returns (E,), mean over agents, of banked students with teachers in all other groups, or of random play.
 
     `real` plays the real environment, otherwise the twin where there is one.
     """
@@ -143,12 +147,13 @@ def play_team(candidate: Mapping[str, StudentSpec] | str, seeds: list[int], real
         desk.real = setup.make_real_env()
     env = desk.real if real and desk.real is not None else setup.env
     policy: TeamPolicy
-    if candidate == TEACHER:
-        policy = setup.teacher
-    elif isinstance(candidate, str):
-        policy = RandomPolicy(setup.spec.actions, seed=setup.config.search.seed)
+    if isinstance(players, str):
+        policy = (
+            setup.teacher if players == TEACHER else RandomPolicy(setup.spec.actions, seed=setup.config.search.seed)
+        )
     else:
-        policy = desk.bank.team(setup.spec, setup.pools, candidate)
+        students = {group: desk.bank.load(setup.pools[group], stage) for group, stage in players.items()}
+        policy = Team(setup.spec, students, others=setup.teacher)
     config = setup.config
     copies = min(config.evaluation.copies, REAL_COPIES) if real else config.evaluation.copies
     return play(env, policy, seeds, copies=copies, max_steps=config.env.max_steps).mean

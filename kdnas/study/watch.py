@@ -15,6 +15,8 @@ class Progress:
     """Trials that were played."""
     rejected: int
     """Trials that the gate refused, untrained."""
+    outraced: int
+    """Trials that were left behind, half trained or half played."""
     failed: int
     running: int
     students: int
@@ -25,7 +27,7 @@ class Progress:
 
     @property
     def ended(self) -> int:
-        return self.done + self.rejected + self.failed
+        return self.done + self.rejected + self.outraced + self.failed
 
     @property
     def seconds_left(self) -> float | None:

@@ -1,0 +1,73 @@
+"""`Stage`: a student on its way, after so much of its training."""
+
+from dataclasses import dataclass
+
+from kdnas.config.study import DistillTable
+from kdnas.spaces.spec import StudentSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A student after a rung of its training: what the bank keeps, and what the next rung goes on from.
+
+    Rungs are shares of the recovery (`DistillTable.rungs`): a student that a race leaves behind has cost the first
+    ones only. Each ends with a learning rate that falls to 0, so that a student is as good there as its steps allow;
+    the next one goes on from where it had not fallen yet (`Progress`).
+    """
+
+    spec: StudentSpec
+    rung: int = 0
+    """Ancestors, the unpruned float networks, have one only."""
+
+    def __post_init__(self) -> None:
+        if self.spec == self.spec.dense:
+            object.__setattr__(self, "rung", 0)
+
+    @property
+    def is_ancestor(self) -> bool:
+        return self.spec == self.spec.dense
+
+    def __str__(self) -> str:
+        return str(self.spec) if self.is_ancestor else f"{self.spec}, rung {self.rung}"
+
+
+def lineage(stage: Stage) -> list[Stage]:
+    """What is trained on the way to a stage, oldest first, itself last.
+
+    Example: a pruned w4a8i8 student at rung 1 comes of its dense ancestor, the pruned float student at rung 0, the same
+    at rung 1, and that one quantized.
+    """
+    spec = stage.spec
+    floats = [Stage(spec=spec.floating, rung=rung) for rung in range(stage.rung + 1)]
+    return list(dict.fromkeys([Stage(spec=spec.dense), *floats, stage]))
+
+
+def last_stage(spec: StudentSpec, recipe: DistillTable) -> Stage:
+    """A student whose training is complete."""
+    return Stage(spec=spec, rung=len(recipe.rungs) - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """What a stage costs from the beginning of its phase: one that goes on has spent a part of it before."""
+
+    steps: int
+    """Optimizer steps."""
+    on_policy_rounds: int
+    flip_rounds: int = 0
+
+    @classmethod
+    def of(cls, stage: Stage, recipe: DistillTable) -> "Effort":
+        """Steps and rounds of a stage.
+
+        Example: rungs .11, .33 and 1 of 12,000 recovery steps end after 1,320, 3,960 and 12,000. Quantization begins
+        anew on each rung, with that share of its own steps.
+        """
+        if stage.is_ancestor:
+            return cls(steps=recipe.ancestor_steps, on_policy_rounds=recipe.on_policy_rounds)
+        share, quantized = recipe.rungs[stage.rung], stage.spec.bits.quantized
+        return cls(
+            steps=round(share * (recipe.qat_steps if quantized else recipe.recovery_steps)),
+            on_policy_rounds=max(1, round(share * recipe.on_policy_rounds)) if recipe.on_policy_rounds else 0,
+            flip_rounds=round(share * recipe.flip_rounds) if quantized else 0,
+        )

@@ -1,0 +1,111 @@
+"""`Asking`: where the next candidate comes from: what was tried first, what is proposed, or the sampler."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from kdnas.errors import ConfigError
+from kdnas.spaces.space import Candidate
+from kdnas.spaces.spec import StudentSpec
+from kdnas.study.attempt import Played, Signature
+from kdnas.study.board import Board, price_options
+from kdnas.study.front import non_dominated
+from kdnas.study.gate import Gate
+from kdnas.study.prediction import Correction
+from kdnas.study.proposer import propose
+from kdnas.study.schooling import Schooling
+from kdnas.study.setup import Setup
+
+if TYPE_CHECKING:
+    import optuna
+
+PROPOSALS, EVALUATIONS = 4, 400
+"""Teams that are proposed at once, and predicted ones that they are chosen from."""
+
+
+@dataclass(kw_only=True)
+class Asking:
+    """Gives the study its next trial.
+
+    Enqueued teams come first. Then the sampler, which brings new students into the bank, and teams of students that are
+    complete, chosen by what they are predicted to retain, take turns.
+    """
+
+    setup: Setup
+    study: "optuna.Study"
+    gate: Gate
+    schooling: Schooling
+    correction: Correction | None = None
+    turn: int = 0
+    proposals: list[dict[str, StudentSpec]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._sampler = self.study.sampler
+        if self.setup.config.search.free_groups >= len(self.setup.space.groups):
+            raise ConfigError(
+                f"search.free_groups = {self.setup.config.search.free_groups}: there are "
+                f"{len(self.setup.space.groups)} groups; give fewer, or 0 to search all of them at once"
+            )
+
+    def next_trial(
+        self, played: Mapping[Signature, Played], active: Sequence[Mapping[str, StudentSpec]]
+    ) -> "optuna.Trial":
+        """Ask for one; `played` teams and `active` ones, which are on their way, are not proposed again."""
+        from optuna.trial import TrialState
+
+        table = self.setup.config.search
+        queued = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        if queued:
+            return self.study.ask()
+        self.turn += 1
+        if table.propose and self.turn % 2 == 0:
+            if not self.proposals:
+                self.proposals = self._propose(played, active)
+            if self.proposals:
+                team = self.proposals.pop(0)
+                self.study.enqueue_trial(self.setup.space.parameters(team), user_attrs={"proposed": True})
+                return self.study.ask()
+        if table.free_groups and played:
+            self._freeze(played)
+        return self.study.ask()
+
+    def _propose(
+        self, played: Mapping[Signature, Played], active: Sequence[Mapping[str, StudentSpec]]
+    ) -> list[dict[str, StudentSpec]]:
+        """The best teams of complete students that add to the front, if there are any."""
+        bank, losses = self.schooling.bank, self.schooling.losses
+        complete: dict[str, dict[StudentSpec, float]] = {group: {} for group in self.setup.spec.groups}
+        for group, spec, rung in losses.returns:
+            if rung == bank.last(spec).rung:
+                complete[group][spec] = losses.loss(group, spec, rung).mean
+        options = price_options(self.gate, complete)
+        if not all(options.values()):
+            return []
+        board = Board(
+            options,
+            budget=self.gate.budget,
+            teacher=self.gate.pricer.teacher_cost(),
+            correction=self.correction,
+        )
+        found = propose(
+            board,
+            played=[(team.candidate, team.objectives) for team in played.values()],
+            asked=active,
+            count=PROPOSALS,
+            evaluations=EVALUATIONS,
+            seed=self.setup.config.search.seed + self.turn,
+        )
+        return [proposal.candidate for proposal in found if proposal.improvement > 0]
+
+    def _freeze(self, played: Mapping[Signature, Played]) -> None:
+        """Let the sampler choose for some groups only; all others are as in a team of the front."""
+        import optuna
+
+        teams = list(played.values())
+        front = [teams[place] for place in non_dominated([team.objectives for team in teams])]
+        incumbent: Candidate = front[self.turn % len(front)].candidate
+        groups, free = list(self.setup.space.groups), self.setup.config.search.free_groups
+        chosen = {groups[(self.turn * free + index) % len(groups)] for index in range(free)}
+        frozen = {group: incumbent[group] for group in groups if group not in chosen}
+        fixed: dict[str, Any] = self.setup.space.parameters(frozen)
+        self.study.sampler = optuna.samplers.PartialFixedSampler(fixed, self._sampler)

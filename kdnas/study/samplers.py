@@ -1,0 +1,22 @@
+"""Which of Optuna's samplers asks for new candidates."""
+
+import warnings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def make_sampler(name: str, seed: int) -> "optuna.samplers.BaseSampler":
+    """A sampler by the name that a study gives it (`SearchTable.sampler`)."""
+    from optuna import exceptions, samplers
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", exceptions.ExperimentalWarning)
+        if name == "tpe":
+            return samplers.TPESampler(seed=seed, constant_liar=True)
+        if name == "multivariate-tpe":
+            return samplers.TPESampler(seed=seed, constant_liar=True, multivariate=True, group=True)
+        if name == "nsga2":
+            return samplers.NSGAIISampler(seed=seed)
+        return samplers.RandomSampler(seed=seed)

@@ -1,0 +1,158 @@
+"""`Schooling`: the students that trials ask for, each trained once and then played alone among teachers."""
+
+from collections.abc import Mapping
+from concurrent.futures import BrokenExecutor, Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from kdnas.distill.bank import StudentBank
+from kdnas.distill.stage import Stage, lineage
+from kdnas.errors import KdnasError, StudentError
+from kdnas.spaces.spec import StudentSpec
+from kdnas.study.prediction import MarginalLosses
+from kdnas.study.returns import ReturnsFolder, short_name
+from kdnas.study.setup import Setup
+from kdnas.study.tasks import play_team, train_student
+from kdnas.study.workers import Workers, failure_reason, result_of
+
+Key = tuple[str, Stage]
+"""Of a training: pool and stage; of a play among teachers: group and stage."""
+
+
+@dataclass(kw_only=True)
+class Schooling:
+    """Trains stages and measures what each student costs its group, whoever asks first, and remembers both.
+
+    A team of G groups, each with S students to choose from, takes G x S plays among teachers and, where groups share a
+    pool, S trainings: not S^G of either.
+    """
+
+    setup: Setup
+    bank: StudentBank
+    workers: Workers
+    seeds: list[int]
+    """Search episodes."""
+    losses: MarginalLosses
+    kept: ReturnsFolder
+    """Returns among teachers, which are played only once."""
+    training: "dict[Key, Future[Any]]" = field(default_factory=dict)
+    playing: "dict[Key, Future[Any]]" = field(default_factory=dict)
+    broken: dict[Key, str] = field(default_factory=dict)
+    """Stages that cannot be had, and why."""
+    trained: int = 0
+
+    def rung(self, group: str, spec: StudentSpec) -> int:
+        """The rung that a student has reached for sure: the lowest where nothing is known of it."""
+        top = len(self.bank.recipe.rungs) - 1
+        return next((rung for rung in range(top, 0, -1) if self.has(group, self.stage(spec, rung))), 0)
+
+    def has(self, group: str, stage: Stage) -> bool:
+        """Whether the bank has a stage whose training is not under way.
+
+        A worker's file is there before its task has ended here: what the coordinator does must not hang on which of the
+        two it sees.
+        """
+        pool = self.setup.pools[group]
+        return (pool.name, stage) not in self.training and self.bank.has(pool, stage)
+
+    def stage(self, spec: StudentSpec, rung: int) -> Stage:
+        """The stage of a student at a rung of a race: those that have fewer rungs are complete sooner."""
+        return Stage(spec=spec, rung=min(rung, self.bank.last(spec).rung))
+
+    def request(self, candidate: Mapping[str, StudentSpec], rung: int) -> str | None:
+        """Have the workers do what the students of a team lack to be judged at a rung.
+
+        Returns:
+            Why they cannot be had, if so.
+        """
+        for group, spec in candidate.items():
+            pool, stage = self.setup.pools[group], self.stage(spec, rung)
+            if not self.has(group, stage):
+                lacking = next(one for one in lineage(stage) if not self.has(group, one))
+                if (reason := self.broken.get((pool.name, lacking))) is not None:
+                    return reason
+                if (pool.name, lacking) not in self.training:
+                    self.training[pool.name, lacking] = self.workers.submit(train_student, pool.name, lacking)
+            elif (reason := self.broken.get((group, stage))) is not None:
+                return reason
+            elif not self._remembers(group, stage) and (group, stage) not in self.playing:
+                alone = {group: stage}
+                self.playing[group, stage] = self.workers.submit(play_team, alone, self.seeds, False)
+        return None
+
+    def ready(self, candidate: Mapping[str, StudentSpec], rung: int) -> bool:
+        """Whether each student of a team was trained and played at a rung."""
+        return all(self._remembers(group, self.stage(spec, rung)) for group, spec in candidate.items())
+
+    def rungs(self, candidate: Mapping[str, StudentSpec], rung: int) -> dict[str, int]:
+        """Group -> the rung of its student when a team is judged at a rung."""
+        return {group: self.stage(spec, rung).rung for group, spec in candidate.items()}
+
+    def futures(self) -> "list[Future[Any]]":
+        """What is under way, the oldest of each kind first."""
+        return [*self.training.values(), *self.playing.values()]
+
+    def settle(self, ended: "Future[Any]") -> None:
+        """Take in the result of a task.
+
+        Raises:
+            KdnasError: something that no other candidate can escape.
+        """
+        for key, future in self.training.items():
+            if future is ended:
+                del self.training[key]
+                self._end_training(key, future)
+                return
+        for key, future in self.playing.items():
+            if future is ended:
+                del self.playing[key]
+                self._end_play(key, future)
+                return
+
+    def withdraw(self) -> None:
+        """Take back what no worker has begun."""
+        for tasks in (self.training, self.playing):
+            for key, future in list(tasks.items()):
+                if not future.running() and not future.done():
+                    future.cancel()
+                    del tasks[key]
+
+    def _end_training(self, key: Key, future: "Future[Any]") -> None:
+        error, stage = future.exception(), key[1]
+        if error is None:
+            self.trained += 1
+            return
+        if is_fatal(error) or (isinstance(error, KdnasError) and stage.is_ancestor):
+            result_of(future, f"training {stage}")
+        said = failure_reason(error)  # a student's own error names it already
+        self.broken[key] = said if isinstance(error, StudentError) else f"training {stage}: {said}"
+
+    def _end_play(self, key: Key, future: "Future[Any]") -> None:
+        group, stage = key
+        error = future.exception()
+        if error is None:
+            returns = future.result()
+            self.kept.keep(self._name(group, stage), returns)
+            self.losses.record(group, stage.spec, stage.rung, returns)
+            return
+        if is_fatal(error):
+            result_of(future, f"playing {stage} among teachers")
+        self.broken[key] = f"playing {stage} among teachers: {failure_reason(error)}"
+
+    def _remembers(self, group: str, stage: Stage) -> bool:
+        """Whether a student was played among teachers, now or in an earlier part of this search."""
+        if (group, stage.spec, stage.rung) in self.losses.returns:
+            return True
+        name = self._name(group, stage)
+        if not self.kept.has(name) or not self.has(group, stage):
+            return False
+        self.losses.record(group, stage.spec, stage.rung, self.kept.load(name))
+        return True
+
+    def _name(self, group: str, stage: Stage) -> str:
+        return short_name(group, self.bank.address(self.setup.pools[group], stage))
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Whether no other candidate would fare better: not a student's own failure, and not a crash."""
+    return isinstance(error, KdnasError | BrokenExecutor) and not isinstance(error, StudentError)

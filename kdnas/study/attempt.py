@@ -36,6 +36,8 @@ class Attempt:
     waits: bool = False
     predicted: dict[int, float] = field(default_factory=dict)
     """Rung -> what it was predicted to retain."""
+    judged_at: dict[int, float] = field(default_factory=dict)
+    """Rung -> when, in seconds since 1970."""
     stage: int = 0
     """The part of the episodes that is played next."""
     playing: "Future[Any] | None" = None
@@ -50,6 +52,12 @@ class Attempt:
     def returns(self) -> Returns:
         """(e,), of the episodes played so far."""
         return np.concatenate(self.parts)
+
+    def note_rungs(self) -> None:
+        """Write down with the trial how far it has come."""
+        if self.predicted:
+            self.trial.set_user_attr("rungs", self.predicted)
+            self.trial.set_user_attr("judged_at", self.judged_at)
 
     def objectives(self, retention: float) -> Objectives:
         """Its objectives with a retention, predicted or played."""

@@ -169,6 +169,7 @@ class Objective:
 
         for attempt in self.active.values():
             attempt.trial.set_user_attr("interrupted", True)
+            attempt.note_rungs()
             self.study.tell(attempt.trial, state=TrialState.FAIL)
         self.active = {}
 
@@ -194,6 +195,7 @@ class Objective:
         rungs = self.schooling.rungs(attempt.candidate, attempt.rung)
         predicted = self.schooling.losses.predict(attempt.candidate, rungs).retention
         attempt.predicted[attempt.rung] = predicted
+        attempt.judged_at[attempt.rung] = time.time()
         if attempt.rung == self.last_rung:
             self._play(attempt)
             return
@@ -264,8 +266,7 @@ class Objective:
         begun = time.monotonic()
         attempt.trial.set_user_attr("score", played.score.as_json())
         attempt.trial.set_user_attr("predicted", played.predicted)
-        if attempt.predicted:
-            attempt.trial.set_user_attr("rungs", attempt.predicted)
+        attempt.note_rungs()
         self.study.tell(attempt.trial, list(played.objectives))
         self.storing_s += time.monotonic() - begun
         self.active.pop(attempt.number, None)
@@ -282,8 +283,7 @@ class Objective:
         begun = time.monotonic()
         attempt.trial.set_user_attr("reason", reason)
         attempt.trial.set_user_attr("ended", count)
-        if attempt.predicted:
-            attempt.trial.set_user_attr("rungs", attempt.predicted)
+        attempt.note_rungs()
         self.study.tell(attempt.trial, state=TrialState.PRUNED)
         self.storing_s += time.monotonic() - begun
         self.counts[count] += 1

@@ -5,8 +5,9 @@ from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from kdnas.config.study import DistillTable
 from kdnas.distill.bank import StudentBank
-from kdnas.distill.stage import Stage, lineage
+from kdnas.distill.stage import Stage, last_stage, lineage
 from kdnas.errors import KdnasError, StudentError
 from kdnas.spaces.spec import StudentSpec
 from kdnas.study.prediction import MarginalLosses
@@ -56,8 +57,8 @@ class Schooling:
         return (pool.name, stage) not in self.training and self.bank.has(pool, stage)
 
     def stage(self, spec: StudentSpec, rung: int) -> Stage:
-        """The stage of a student at a rung of a race: those that have fewer rungs are complete sooner."""
-        return Stage(spec=spec, rung=min(rung, self.bank.last(spec).rung))
+        """The stage of a student at a rung of a race."""
+        return stage_at(spec, rung, self.bank.recipe)
 
     def request(self, candidate: Mapping[str, StudentSpec], rung: int) -> str | None:
         """Have the workers do what the students of a team lack to be judged at a rung.
@@ -151,6 +152,11 @@ class Schooling:
 
     def _name(self, group: str, stage: Stage) -> str:
         return short_name(group, self.bank.address(self.setup.pools[group], stage))
+
+
+def stage_at(spec: StudentSpec, rung: int, recipe: DistillTable) -> Stage:
+    """The stage of a student at a rung of a race; ancestors have one rung only, and are complete sooner."""
+    return Stage(spec=spec, rung=min(rung, last_stage(spec, recipe).rung))
 
 
 def is_fatal(error: BaseException) -> bool:

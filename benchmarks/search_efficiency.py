@@ -1,0 +1,448 @@
+"""The outer loop against what a user would write with Optuna in an afternoon: hypervolume by wall time.
+
+    python benchmarks/search_efficiency.py                        all rows that are missing (hours)
+    python benchmarks/search_efficiency.py --only kdnas --seed 0  some of them
+    python benchmarks/search_efficiency.py --list                 what is there and what is missing
+
+Adds run by run to benchmarks/results/search_efficiency.json and goes on where it stopped. Everything runs on this
+machine with the same study (`spread`, space `mlp_small`, budget BUDGET), the same inner loop and two processes, so that
+times can be compared; nothing else should run.
+
+`optuna-nsga2` and `optuna-tpe` are 40 trials in which every candidate's students, one for each agent, are trained from
+scratch for 8,000 steps (a quantized one for 6,000 in float and 2,000 in integers), played for 256 search episodes, and
+only then compared with the budget. `kdnas` is `kdnas search` for as long as these took; `kdnas-no-*` is the same with
+one lever switched off, for a third of that time.
+
+Hypervolume is that of `kdnas.study.front.hypervolume`: retention on the 256 search episodes x decades of FLOPs saved x
+decades of memory saved; the reference point is a team that retains nothing at the teacher's own price, and teams that
+break the budget count nothing. `seconds` are since the process began, starting up and demonstrations included. A run of
+kdnas counts at each moment the teams that it had judged at some rung by then, with the students of that rung, played
+afterwards on all 256 episodes; `completed` counts its completed trials alone.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import tomllib
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+sys.path.insert(0, str(Path(__file__).parent))
+from check_docs import ROOT
+
+RESULTS = ROOT / "benchmarks/results/search_efficiency.json"
+BUDGET = ("flops<1%", "memory<2KiB")
+TRIALS, SCRATCH_STEPS, INTEGER_STEPS = 40, 8_000, 2_000
+WORKERS = 2
+SEEDS, LEVER_SEEDS = (0, 1, 2), (0, 1)
+LEVER_SHARE = 1 / 3
+"""Of the time of plain Optuna, for runs with a lever switched off."""
+
+PLAIN = {"optuna-nsga2": "nsga2", "optuna-tpe": "tpe"}
+LEVERS: dict[str, dict[str, Any]] = {
+    "kdnas": {},
+    "kdnas-no-gate": {"budget": []},
+    "kdnas-no-inheritance": {"space": "scratch"},
+    "kdnas-no-proposals": {"search": {"propose": False}},
+    "kdnas-no-race": {"distill": {"rungs": [1.0]}},
+    "kdnas-no-sequential": {"evaluation": {"first_episodes": 256}},
+    "kdnas-no-anchors": {"search": {"anchors": False}},
+}
+"""Method -> what differs from the study. Without the gate everything is trained, and the budget is looked at
+afterwards. Without inheritance every width is an ancestor of its own, trained from scratch for 8,000 steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run of the table."""
+
+    method: str
+    seed: int
+
+
+def jobs() -> list[Job]:
+    """Everything that the table has, the reference first."""
+    plain = [Job(method=method, seed=seed) for seed in SEEDS for method in PLAIN]
+    full = [Job(method="kdnas", seed=seed) for seed in SEEDS]
+    levers = [Job(method=name, seed=seed) for seed in LEVER_SEEDS for name in LEVERS if name != "kdnas"]
+    return [*plain, *full, *levers]
+
+
+def read_rows() -> list[dict[str, Any]]:
+    """The rows of the results file; none where there is no file."""
+    rows: list[dict[str, Any]] = json.loads(RESULTS.read_text("utf-8"))["rows"] if RESULTS.exists() else []
+    return rows
+
+
+def write_rows(rows: list[dict[str, Any]]) -> None:
+    """Write the results file with all rows, whole or not at all."""
+    results = {"budget": BUDGET, "trials": TRIALS, "workers": WORKERS, "reference": "retention 0, teacher's price"}
+    part = RESULTS.with_suffix(".part")
+    part.write_text(json.dumps(results | {"rows": rows}, indent=1) + "\n", encoding="utf-8")
+    part.replace(RESULTS)
+
+
+def reference_seconds(rows: list[dict[str, Any]]) -> float:
+    """How long plain Optuna took: the mean over its runs."""
+    ends = [
+        max(row["seconds"] for row in rows if (row["method"], row["seed"]) == (job.method, job.seed))
+        for job in jobs()
+        if job.method in PLAIN and any((row["method"], row["seed"]) == (job.method, job.seed) for row in rows)
+    ]
+    return sum(ends) / len(ends)
+
+
+def run(job: Job, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One run in a fresh process; its rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        limit = 0.0
+        if job.method not in PLAIN:
+            limit = reference_seconds(rows) * (1.0 if job.method == "kdnas" else LEVER_SHARE)
+        command = [sys.executable, __file__, "--run", job.method, "--seed", str(job.seed)]
+        subprocess.run([*command, "--folder", folder, "--limit", str(limit)], check=True)
+        points = json.loads((Path(folder) / "points.json").read_text())
+    return [{"method": job.method, "seed": job.seed, **point} for point in points]
+
+
+def curve(events: list[dict[str, Any]], teacher: Any) -> list[dict[str, Any]]:
+    """Hypervolume after each event {`seconds`, `objectives`, `completed`} that raises it."""
+    from kdnas.study.front import hypervolume
+
+    seen: list[Any] = []
+    told: list[Any] = []
+    points: list[dict[str, Any]] = []
+    for event in sorted(events, key=lambda each: each["seconds"]):
+        seen.append(tuple(event["objectives"]))
+        told += [tuple(event["objectives"])] if event["completed"] else []
+        volume, completed = hypervolume(seen, teacher), hypervolume(told, teacher)
+        if not points or (volume, completed) != (points[-1]["hypervolume"], points[-1]["completed"]):
+            points.append({"seconds": round(event["seconds"], 2), "hypervolume": volume, "completed": completed})
+    return points
+
+
+# Plain Optuna
+
+
+def scratch_specs(spec: Any) -> list[Any]:
+    """What is trained for a spec from scratch, one after the other: a network of its own shape, and its integers."""
+    from kdnas.spaces.spec import StudentSpec
+
+    own = StudentSpec(family=spec.family, base=spec.hidden, hidden=spec.hidden, bits=spec.bits)
+    return list(dict.fromkeys([own.floating, own]))
+
+
+def train_from_scratch(group: str, spec: Any, seed: int) -> Any:
+    """One student of plain Optuna, in a worker."""
+    from kdnas.distill import Stage, make_student
+    from kdnas.study.tasks import open_room
+
+    setup, demonstrations = _SETUP
+    pool = setup.pools[group]
+    student = None
+    for own in scratch_specs(spec):
+        steps = SCRATCH_STEPS - (INTEGER_STEPS if spec.bits.quantized else 0)
+        recipe = setup.config.distill.model_copy(
+            update={"ancestor_steps": steps, "qat_steps": INTEGER_STEPS, "rungs": (1.0,)}
+        )
+        room, lessons = open_room(setup, pool, demonstrations)
+        room = type(room)(**{**vars(room), "recipe": recipe})
+        student = make_student(Stage(spec=own), student, room, lessons, seed=seed)[0]
+    return student
+
+
+def try_candidate(candidate: dict[str, Any], trial: int, seed: int) -> tuple[float, float]:
+    """When a candidate of plain Optuna was trained and played, and what it returned, on search episodes."""
+    from kdnas.envs.rollouts import play
+    from kdnas.students.team import Team
+
+    setup, _ = _SETUP
+    students = {
+        group: train_from_scratch(group, spec, seed * 100_000 + trial * 100 + index)
+        for index, (group, spec) in enumerate(candidate.items())
+    }
+    seeds = setup.seeds.search(setup.config.evaluation.search_episodes)
+    returns = play(setup.env, Team(setup.spec, students), seeds, copies=256, max_steps=setup.config.env.max_steps).mean
+    return time.time(), float(returns.mean())
+
+
+_SETUP: tuple[Any, Any] = (None, None)
+
+
+def begin_worker(seed: int, folder: Path) -> None:
+    """Open the study in a worker of plain Optuna."""
+    global _SETUP
+    import torch
+
+    torch.set_num_threads(1)
+    _SETUP = open_spread(seed, folder)
+
+
+def open_spread(seed: int, folder: Path) -> tuple[Any, Any]:
+    """The study and its demonstrations."""
+    from kdnas.study.setup import open_study, read_study
+    from kdnas.study.tasks import record_demonstrations, see_demonstrations
+
+    setup = open_study(read_study("spread", seed=seed, budget=list(BUDGET)))
+    demonstrations = record_demonstrations(setup, folder)
+    return see_demonstrations(setup, demonstrations), demonstrations
+
+
+def run_plain(method: str, seed: int, folder: Path, began: float) -> list[dict[str, Any]]:
+    """40 trials of Optuna with nothing of kdnas but its inner loop."""
+    import optuna
+
+    from kdnas.study.device_profile import fresh_profile
+    from kdnas.study.search import make_gate
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    setup, _ = open_spread(seed, folder)
+    target = setup.make_target()
+    gate = make_gate(setup, target, fresh_profile(target))
+    teacher_return, random_return = reference_returns(setup)
+    samplers: dict[str, Any] = {
+        "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=seed),
+        "tpe": lambda: optuna.samplers.TPESampler(seed=seed, constant_liar=True),
+    }
+    study = optuna.create_study(
+        storage=f"sqlite:///{folder / 'study.db'}",
+        directions=["maximize", "minimize", "minimize"],
+        sampler=samplers[PLAIN[method]](),
+    )
+    events, waiting = [], {}
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(WORKERS, mp_context=spawn, initializer=begin_worker, initargs=(seed, folder)) as pool:
+        asked = 0
+        while asked < TRIALS or waiting:
+            while asked < TRIALS and len(waiting) < WORKERS:
+                trial = study.ask()
+                candidate = setup.space.sample(trial)
+                future: Future[Any] = pool.submit(try_candidate, candidate, asked, seed)
+                waiting[future] = (trial, candidate)
+                asked += 1
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                trial, candidate = waiting.pop(future)
+                ended, returned = future.result()
+                verdict = gate.judge(candidate)
+                team = verdict.cost.team
+                retention = (returned - random_return) / (teacher_return - random_return)
+                objectives = (retention, float(team.flops), float(team.memory_bytes))
+                for name, violation in verdict.violations.items():
+                    trial.set_constraint(name, violation)
+                study.tell(trial, list(objectives))
+                if verdict.feasible:
+                    events.append({"seconds": ended - began, "objectives": objectives, "completed": True})
+    return curve([*events, _last(events, time.time() - began)], gate.pricer.teacher_cost())
+
+
+def _last(events: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
+    """The end of a run as an event that adds nothing."""
+    return {**events[-1], "seconds": seconds}
+
+
+def reference_returns(setup: Any) -> tuple[float, float]:
+    """Mean returns of the teacher and of random play on the search episodes."""
+    from kdnas.envs.rollouts import play
+    from kdnas.policies.team_policy import RandomPolicy
+
+    seeds = setup.seeds.search(setup.config.evaluation.search_episodes)
+    policies = (setup.teacher, RandomPolicy(setup.spec.actions, seed=setup.config.search.seed))
+    teacher, random = (play(setup.env, each, seeds, copies=256, max_steps=25).mean.mean() for each in policies)
+    return float(teacher), float(random)
+
+
+# kdnas
+
+
+def write_study(changes: dict[str, Any], folder: Path) -> Path:
+    """`spread` with some tables changed."""
+    from kdnas.config.shipped import find_space, find_study
+    from kdnas.config.toml import read_toml
+    from kdnas.spaces.space import SpaceConfig
+
+    path = find_study("spread")
+    study = tomllib.loads(path.read_text("utf-8"))
+    study["teacher"]["checkpoint"] = str((path.parent / study["teacher"]["checkpoint"]).resolve())
+    space = read_toml(find_space(study["space"], path.parent), SpaceConfig).model_dump()
+    if changes.get("space") == "scratch":
+        space["groups"] = {group: _own_ancestors(table) for group, table in space["groups"].items()}
+    (folder / "space.toml").write_text(tomli_w.dumps(space))
+    study["space"] = "space.toml"
+    for name in ("search", "distill", "evaluation"):
+        study[name] = study.get(name, {}) | changes.get(name, {})
+    (folder / "study.toml").write_text(tomli_w.dumps(study))
+    return folder / "study.toml"
+
+
+def _own_ancestors(table: dict[str, Any]) -> dict[str, Any]:
+    """Every realised width as a base of its own."""
+    from kdnas.spaces.space import pruned_width
+
+    bases = []
+    for base in table["bases"]:
+        widths = [[pruned_width(width, ratio) for ratio in base["prune"]] for width in base["hidden"]]
+        bases += [{**base, "hidden": list(hidden), "prune": [0.0]} for hidden in product(*widths)]
+    return {**table, "bases": bases}
+
+
+def run_kdnas(method: str, seed: int, folder: Path, began: float, limit: float) -> list[dict[str, Any]]:
+    """`kdnas search` for so many seconds, and what its teams are worth."""
+    from kdnas.study.search import SearchInterrupted, search
+
+    changes = LEVERS[method]
+    study = write_study(changes, folder)
+    stop = threading.Timer(limit - (time.time() - began), os.kill, (os.getpid(), signal.SIGINT))
+    stop.start()
+    budget = changes.get("budget", list(BUDGET))
+    with suppress(SearchInterrupted):
+        search(study, budget=budget, trials=100_000, workers=WORKERS, seed=seed, out=folder / "run")
+    return judge_run(study, budget, seed, folder / "run", began, limit)
+
+
+def judge_run(
+    study: Path, budget: list[str], seed: int, run_path: Path, began: float, limit: float
+) -> list[dict[str, Any]]:
+    """Play each team that a run judged, with the students that it had then."""
+    from optuna.trial import TrialState
+
+    from kdnas.envs.rollouts import play
+    from kdnas.students.team import Team
+    from kdnas.study.device_profile import fresh_profile
+    from kdnas.study.run_folder import read_run
+    from kdnas.study.schooling import stage_at
+    from kdnas.study.search import make_gate
+    from kdnas.study.setup import open_study, read_study
+    from kdnas.study.storage import read_trials
+    from kdnas.study.take_up import candidate_of
+    from kdnas.study.tasks import make_bank, record_demonstrations, see_demonstrations
+
+    setup = open_study(read_study(study, seed=seed, budget=list(BUDGET)))
+    setup = see_demonstrations(setup, record_demonstrations(setup, run_path))
+    target = setup.make_target()
+    gate = make_gate(setup, target, fresh_profile(target))
+    bank = make_bank(setup, run_path)
+    teacher_return, random_return = reference_returns(setup)
+    seeds = setup.seeds.search(setup.config.evaluation.search_episodes)
+    card = read_run(run_path)
+    played: dict[Any, float] = {}
+    events = []
+    for trial in read_trials(card["storage"], f"kdnas-{card['run_id']}"):
+        if not trial.params or not trial.user_attrs.get("judged_at"):
+            continue
+        candidate = candidate_of(setup, trial)
+        verdict = gate.judge(candidate)
+        if not verdict.feasible:
+            continue
+        times = {int(rung): at for rung, at in trial.user_attrs["judged_at"].items()}
+        for rung, at in times.items():
+            stages = {group: stage_at(spec, rung, setup.config.distill) for group, spec in candidate.items()}
+            key = tuple(sorted((group, str(stage), stage.spec.digest) for group, stage in stages.items()))
+            if key not in played:
+                students = {group: bank.load(setup.pools[group], stage) for group, stage in stages.items()}
+                team = Team(setup.spec, students)
+                played[key] = float(play(setup.env, team, seeds, copies=256, max_steps=25).mean.mean())
+            retention = (played[key] - random_return) / (teacher_return - random_return)
+            team_cost = verdict.cost.team
+            done = trial.state == TrialState.COMPLETE and rung == max(times)
+            if done:
+                at = trial.datetime_complete.timestamp()
+            objectives = (retention, float(team_cost.flops), float(team_cost.memory_bytes))
+            if at - began <= limit:
+                events.append({"seconds": at - began, "objectives": objectives, "completed": done})
+    return curve([*events, _last(events, limit)] if events else [], gate.pricer.teacher_cost())
+
+
+# Table and picture
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """What each method reached, and when kdnas had what plain Optuna ended with."""
+    lines = ["| method | seeds | hypervolume at the end | s | reached Optuna's best after s | share of Optuna's time |"]
+    lines.append("|---|---|---|---|---|---|")
+    best = {
+        seed: max(
+            (row["hypervolume"] for row in rows if row["method"] in PLAIN and row["seed"] == seed), default=float("nan")
+        )
+        for seed in SEEDS
+    }
+    whole = reference_seconds(rows)
+    for method in [*PLAIN, *LEVERS]:
+        runs = list(_runs(rows, method))
+        if not runs:
+            continue
+        ends = [points[-1] for _, points in runs]
+        reached = [
+            next((p["seconds"] for p in points if p["hypervolume"] >= best[seed]), None) for seed, points in runs
+        ]
+        times = [when for when in reached if when is not None]
+        share = f"{sum(times) / len(times) / whole:.3f}" if len(times) == len(runs) else "-"
+        shown = " ".join("-" if when is None else f"{when:.0f}" for when in reached)
+        volumes = " ".join(f"{end['hypervolume']:.2f}" for end in ends)
+        seconds = sum(end["seconds"] for end in ends) / len(ends)
+        lines.append(f"| {method} | {len(runs)} | {volumes} | {seconds:.0f} | {shown} | {share} |")
+    return "\n".join(lines)
+
+
+def _runs(rows: list[dict[str, Any]], method: str) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    for seed in SEEDS:
+        points = [row for row in rows if (row["method"], row["seed"]) == (method, seed)]
+        if points:
+            yield seed, points
+
+
+def missing(rows: list[dict[str, Any]]) -> list[Job]:
+    """Runs that have no rows yet."""
+    have = {(row["method"], row["seed"]) for row in rows}
+    return [job for job in jobs() if (job.method, job.seed) not in have]
+
+
+def main() -> None:
+    """Run what is missing, and print the table."""
+    began = time.time()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", help="methods that begin with this")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--run", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--limit", type=float, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.run:
+        if arguments.run in PLAIN:
+            points = run_plain(arguments.run, arguments.seed, arguments.folder, began)
+        else:
+            points = run_kdnas(arguments.run, arguments.seed, arguments.folder, began, arguments.limit)
+        (arguments.folder / "points.json").write_text(json.dumps(points))
+        return
+    rows = read_rows()
+    wanted = [
+        job
+        for job in missing(rows)
+        if (not arguments.only or job.method.startswith(arguments.only)) and arguments.seed in (None, job.seed)
+    ]
+    if arguments.list:
+        print(f"{len(jobs()) - len(missing(rows))} runs are there, missing: {', '.join(map(str, missing(rows)))}")
+        return
+    for job in wanted:
+        rows += run(job, rows)
+        write_rows(rows)
+        print(summary(rows), flush=True)
+    if not wanted:
+        print(summary(rows))
+
+
+if __name__ == "__main__":
+    main()

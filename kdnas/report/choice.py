@@ -19,4 +19,4 @@ def describe_choice(front: ParetoFront, selector: str) -> str:
     best = best_of(close)
     score = best.score.retention
     how = f"paired over {score.episodes:,} episodes" if best.parts is not None else "by the interval of the best"
-    return f"{said}; {len(close)} within one standard error of trial {best.trial} ({score.mean:.3f}), {how}"
+    return f"{said}; {len(close)} of {len(front)} are within one standard error of trial {best.trial}, {how}"

@@ -82,7 +82,7 @@ def weigh_parameters(trials: Sequence[Any], space: SearchSpace, *, shuffles: int
     within those that have it (Conditional PED-ANOVA, arXiv 2601.20800). The shares add up to 1 whatever the trials are,
     so each stands beside how often it comes about by chance: a permutation test (Phipson and Smyth, 2010).
 
-    A candidate that was asked for twice counts once, and a parameter without a choice not at all.
+    A candidate that was asked for twice counts once, and a parameter that was always the same not at all.
     """
     played = [trial for trial in trials if trial.state.name == "COMPLETE"]
     feasible = [trial for trial in played if all(violation <= 0 for violation in trial.constraints.values())]
@@ -116,15 +116,19 @@ def weigh_parameters(trials: Sequence[Any], space: SearchSpace, *, shuffles: int
 
 
 def _study_of(trials: Sequence[Any]) -> "optuna.Study":
-    """The trials by their parameters with a choice, in a study of their own that is maximised."""
+    """The trials by the parameters of which they have several values, in a study of their own that is maximised."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="maximize")
+    values: dict[str, set[Any]] = {}
     for trial in trials:
-        chosen = {name: given for name, given in trial.distributions.items() if not given.single()}
-        params = {name: trial.params[name] for name in chosen}
-        study.add_trial(optuna.trial.create_trial(value=trial.values[0], params=params, distributions=chosen))
+        for name, value in trial.params.items():
+            values.setdefault(name, set()).add(value)
+    for trial in trials:
+        params = {name: value for name, value in trial.params.items() if len(values[name]) > 1}
+        given = {name: trial.distributions[name] for name in params}
+        study.add_trial(optuna.trial.create_trial(value=trial.values[0], params=params, distributions=given))
     return study
 
 

@@ -1,7 +1,7 @@
 """The one-standard-error rule: who retains as much as the best, as far as the episodes can tell.
 
 Of all models whose error is within one standard error of the best one's, the simplest is taken (Breiman, Friedman,
-Olshen and Stone, Classification and Regression Trees, 1984, section 3.4.3).
+Olshen and Stone, Classification and Regression Trees, 1984, chapter 3).
 """
 
 from collections.abc import Sequence

@@ -9,7 +9,7 @@ from fronts import cost
 from kdnas.budgets import TeamCost
 from kdnas.errors import BudgetError, RunError
 from kdnas.study.front import ParetoFront, hypervolume, make_front, non_dominated, read_front
-from kdnas.study.returns import member_path, reference_path, write_returns
+from kdnas.study.returns import ReturnsFolder
 
 from .test_selector import FRONT
 
@@ -123,15 +123,15 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_what_each_episode_says_is_read_where_returns_are_kept(tmp_path: Path) -> None:
     (tmp_path / "front.json").write_text(json.dumps(front().as_json()))
-    for who, returns in (("teacher", [0.0, 0.0]), ("random", [-20.0, -20.0])):
-        write_returns(reference_path(tmp_path, "final", who), np.array(returns))
-    write_returns(member_path(tmp_path, 2), np.array([-1.0, -3.0]))
+    kept = {"final-teacher": [0.0, 0.0], "final-random": [-20.0, -20.0], "final-0002": [-1.0, -3.0]}
+    for name, returns in kept.items():
+        ReturnsFolder(tmp_path / "returns").keep(name, np.array(returns))
     parts = {one.trial: one.parts for one in read_front(tmp_path / "front.json")}
     # See `retention_parts`.
     assert parts[2] == pytest.approx([0.95, 0.85])
     assert [parts[trial] for trial in (1, 3, 4, 5)] == [None] * 4
-    member_path(tmp_path, 2).write_bytes(b"text")
-    with pytest.raises(RunError, match=r"returns/0002.npy: is damaged .*; delete it, it will be played again"):
+    (tmp_path / "returns/final-0002.npy").write_bytes(b"text")
+    with pytest.raises(RunError, match=r"returns/final-0002.npy: is damaged .*; delete it, it will be played again"):
         read_front(tmp_path / "front.json")
 
 

@@ -55,7 +55,7 @@ def test_a_search_ends_with_a_front_inside_the_budget(finished: tuple[Path, Pare
 def test_the_front_keeps_its_final_returns(finished: tuple[Path, ParetoFront, Notes]) -> None:
     run, front, _ = finished
     for one, again in zip(front, read_front(run / "front.json"), strict=True):
-        returns = np.load(run / f"returns/{one.trial:04d}.npy")
+        returns = np.load(run / f"returns/final-{one.trial:04d}.npy")
         assert returns.shape == (64,)
         assert returns.mean() == pytest.approx(one.score.returned.mean)
         assert one.parts is not None

@@ -17,7 +17,7 @@ def describe_limit(limit: Limit) -> str:
     else:
         verdict = "leaves room"
         if not limit.reached:
-            used += f", and others that were played up to {_percent(limit.played)}"
+            used += f", and others that were tried up to {_percent(limit.tried)}"
     if not limit.rejected:
         kept_out = "no candidate was rejected"
     elif not limit.broke:

@@ -24,16 +24,16 @@ class Limit:
     """Largest share that a student of the front takes."""
     trial: int
     """Whose it is."""
-    played: float
-    """Largest share that any candidate which was played takes, as it was priced in the search."""
+    tried: float
+    """Largest share that any candidate which was not rejected takes, as it was priced in the search."""
     reached: bool
-    """No candidate that was played goes further than the front does: the search has seen no use of the room left."""
+    """No candidate that was tried goes further than the front does."""
     rejected: int
     """Candidates that were rejected, by whichever limits."""
     broke: int
     """Those that broke this one."""
     broke_only: int
-    """Those that broke this one and no other: without it they would have been played."""
+    """Those that broke this one and no other: without it they would have been tried."""
 
     @property
     def slack(self) -> float:
@@ -44,7 +44,7 @@ class Limit:
     def binds(self) -> bool:
         """The front ends where this limit does, and something lies beyond that only this limit kept out.
 
-        A limit that the front does not reach, though candidates nearer to it were played, is no loss: what costs more
+        A limit that the front does not reach, though candidates nearer to it were tried, is no loss: what costs more
         was seen, and was not better.
         """
         return self.reached and self.broke_only > 0
@@ -73,7 +73,7 @@ def weigh_limits(members: Sequence[Member], trials: Sequence[Any]) -> tuple[Limi
 
     Example: `flops<2k`, a front of 1,960 and 500 FLOPs, and three rejected candidates of 3,000 FLOPs, one of which is
     too large for `memory<4KiB` too. 98 % are used, 2 of 3 broke only `flops<2k`, and where nothing between 1,960 and
-    2,000 was played it binds.
+    2,000 was tried it binds.
 
     Raises:
         RunError: the trials are not those of the front.
@@ -83,21 +83,21 @@ def weigh_limits(members: Sequence[Member], trials: Sequence[Any]) -> tuple[Limi
         if member.trial not in numbers:
             raise RunError(f"the study of this run has no trial {member.trial}, which is on its front; was it deleted?")
     front = [numbers[member.trial].constraints for member in members]
-    played = [trial.constraints for trial in trials if trial.state.name == "COMPLETE"]
-    pruned = [trial.constraints for trial in trials if trial.state.name == "PRUNED"]
-    broken = [own for each in pruned if (own := {text for text, violation in each.items() if violation > 0})]
+    told = [trial.constraints for trial in trials if trial.state.name in ("COMPLETE", "PRUNED")]
+    tried = [each for each in told if all(violation <= 0 for violation in each.values())]
+    broken = [own for each in told if (own := {text for text, violation in each.items() if violation > 0})]
     limits = []
     for text in front[0] if front else ():
         item = parse_constraint(text)
         shares = {member.trial: 1.0 + item.worst_violation(member.cost, member.teacher) for member in members}
         most = max(shares, key=lambda trial: shares[trial])
-        furthest = max(1.0 + each[text] for each in played)
+        furthest = max(1.0 + each[text] for each in tried)
         limits.append(
             Limit(
                 text=text,
                 used=shares[most],
                 trial=most,
-                played=furthest,
+                tried=furthest,
                 reached=max(1.0 + each[text] for each in front) >= furthest - _SAME,
                 rejected=len(broken),
                 broke=sum(text in each for each in broken),

@@ -6,7 +6,7 @@ from kdnas.report.limits import describe_limit
 from kdnas.study.limits import Limit
 
 BINDING = Limit(
-    text="flops<5%", used=0.98, trial=7, played=0.98, reached=True, rejected=60, broke=55, broke_only=41
+    text="flops<5%", used=0.98, trial=7, tried=0.98, reached=True, rejected=60, broke=55, broke_only=41
 )
 
 
@@ -24,9 +24,9 @@ BINDING = Limit(
             "60 rejected candidates broke it, all of them others too",
         ),
         (
-            {"used": 0.4321, "played": 0.9, "reached": False},
+            {"used": 0.4321, "tried": 0.9, "reached": False},
             "flops<5% leaves room: the front's most expensive student (trial 7) uses 43.2 % of it, and others that "
-            "were played up to 90 %; 41 of 60 rejected candidates broke only it",
+            "were tried up to 90 %; 41 of 60 rejected candidates broke only it",
         ),
         (
             {"used": 0.0034, "broke": 0, "broke_only": 0},

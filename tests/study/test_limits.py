@@ -44,9 +44,9 @@ def test_a_limit_at_which_the_front_ends() -> None:
 
 
 def test_a_limit_beyond_which_nothing_was_better() -> None:
-    """A candidate that takes 99 % was played, and is not on the front: more FLOPs were no use."""
+    """A candidate that takes 99 % was tried, and is not on the front: more FLOPs were no use."""
     flops = weigh(LARGE, {FLOPS: -0.01, MEMORY: -0.9})[FLOPS]
-    assert (flops.played, flops.reached, flops.binds) == (pytest.approx(0.99), False, False)
+    assert (flops.tried, flops.reached, flops.binds) == (pytest.approx(0.99), False, False)
     assert (flops.rejected, flops.broke_only) == (1, 1)
 
 
@@ -64,9 +64,11 @@ def test_a_trial_that_ended_early_for_another_reason_was_not_rejected() -> None:
         tell(study, violations)
     trial = study.ask()
     for text in (FLOPS, MEMORY):
-        trial.set_constraint(text, -0.1)
+        trial.set_constraint(text, -0.01)
     study.tell(trial, state=type(study.get_trials()[0].state).PRUNED)
-    assert {limit.rejected for limit in weigh_limits(FRONT, study.get_trials())} == {0}
+    limits = weigh_limits(FRONT, study.get_trials())
+    # It was tried, goes further than the front into both, and is not on it.
+    assert [(limit.rejected, limit.tried, limit.reached) for limit in limits] == [(0, pytest.approx(0.99), False)] * 2
 
 
 def test_no_budget() -> None:

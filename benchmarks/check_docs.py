@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kdnas.report.tables import Table, front_table
-from kdnas.study.front import Member
+from kdnas.study.front import Member, make_front
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -28,6 +28,17 @@ def search_front(case: str) -> str:
     """The front of a search of `headline.py`, as the command prints it."""
     front = json.loads((ROOT / f"benchmarks/results/{case}.json").read_text(encoding="utf-8"))["front"]
     return front_table([Member.from_json(member) for member in front]).markdown()
+
+
+def choosing() -> str:
+    """What selectors mean on the front of the README."""
+    front = json.loads((ROOT / "benchmarks/results/headline.json").read_text(encoding="utf-8"))["front"]
+    members = make_front([Member.from_json(member) for member in front], final=True)
+    lines = []
+    for selector in SELECTORS:
+        trial, retention, _, flops, _, memory, *_ = front_table([members.best(selector)]).rows[0]
+        lines.append((f"`{selector}`", trial, retention, flops, memory))
+    return Table(header=("selector", "trial", "retention", "FLOPs", "memory"), rows=tuple(lines)).markdown()
 
 
 def gate() -> str:
@@ -142,9 +153,14 @@ NEWTON = ("KL", "KL + Gauss-Newton", "KL, as long as with Gauss-Newton", "KL + p
 SPREAD = "simple_spread"
 BOTH = [Column(env=env, student="16x16") for env in (SPREAD, "simple_speaker_listener")]
 
+SELECTORS = (
+    "max retention", "one-se", "retention>=95%, min flops", "team.memory<=2KiB", "knee", "knee memory", "min flops",
+)  # fmt: skip
+
 TABLES: dict[str, Callable[[], str]] = {
     "headline": lambda: search_front("headline"),
     "microcontroller": lambda: search_front("microcontroller"),
+    "choosing": choosing,
     "gate": gate,
     "training_step": training_step,
     "latency": latency,

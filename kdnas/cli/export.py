@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from kdnas.cli.front import BestOption
 from kdnas.cli.render import command, out
 
 
@@ -12,14 +13,7 @@ from kdnas.cli.render import command, out
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder of a search.")],
     trial: Annotated[int | None, typer.Option(min=0, help="Any trial that was played.")] = None,
-    best: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SELECTOR",
-            help='Of the front: [CONSTRAINTS][, min|max METRIC], e.g. "flops<2k" or "retention>=95%, min memory"; '
-            "without a goal, the highest retention. Constraints hold for each agent, team.METRIC for the sum.",
-        ),
-    ] = None,
+    best: BestOption = None,
     to: Annotated[Path | None, typer.Option(help="Folder to write. [default: ./student-NNNN]")] = None,
     form: Annotated[str, typer.Option("--format", help="An exporter; 'kdnas plugins' lists them.")] = "onnx",
 ) -> None:

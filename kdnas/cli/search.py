@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from kdnas.cli.front import BestOption, print_limits
 from kdnas.cli.render import EXIT_INTERRUPTED, command, err, out, print_table, this_command
 
 StudyArgument = Annotated[
@@ -58,15 +59,20 @@ def search(
         str | None,
         typer.Option(metavar="URL", help="Optuna storage, e.g. postgresql://... [default: SQLite in the run]"),
     ] = None,
+    best: BestOption = None,
 ) -> None:
     """Search student teams of a study's teacher that meet a budget.
 
-    Prints the Pareto front and writes a folder for each of its teams: weights, ONNX and a card.
+    Prints the Pareto front and which limits bind it, and writes a folder for each of its teams: weights, ONNX and a
+    card.
     """
     from kdnas.cli.progress import Screen
+    from kdnas.report.choice import describe_choice
     from kdnas.report.tables import front_table
     from kdnas.study.search import search as run_search
+    from kdnas.study.selector import parse_selector
 
+    parse_selector(best or "")  # one that cannot be read ends here, and not after the search
     with Screen() as screen:
         try:
             front = run_search(
@@ -85,4 +91,7 @@ def search(
             err.print(f"interrupted; everything finished is kept. To go on:\n  {this_command()}")
             raise typer.Exit(EXIT_INTERRUPTED) from error
     print_table(front_table(front))
-    out.print(f'students: {front.folder}/students   take one: kdnas export {front.folder} --best "max retention"')
+    print_limits(front)
+    if best is not None:
+        out.print(describe_choice(front, best), markup=False)
+    out.print(f'students: {front.folder}/students   take one: kdnas export {front.folder} --best "{best or "knee"}"')

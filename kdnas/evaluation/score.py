@@ -12,6 +12,9 @@ from kdnas.errors import EnvError
 RESAMPLES = 2000
 """Bootstrap resamples of an interval."""
 
+_NORMAL = 1.959964
+"""97.5 % quantile of the normal distribution."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
@@ -21,6 +24,11 @@ class Interval:
     low: float
     high: float
     episodes: int
+
+    @property
+    def standard_error(self) -> float:
+        """Half the interval over the 1.96 standard errors that it would be of a normal distribution."""
+        return (self.high - self.low) / (2 * _NORMAL)
 
     def as_json(self) -> dict[str, Any]:
         return {"mean": self.mean, "low": self.low, "high": self.high, "episodes": self.episodes}

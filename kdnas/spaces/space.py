@@ -68,6 +68,11 @@ class BaseTable(Strict):
     round_to: Annotated[int, Field(ge=1, le=64, strict=True)] = 1
     """Widths become multiples of this, which a target's vector unit may like; never more than the base's."""
 
+    @property
+    def widths(self) -> str:
+        """`64x64`."""
+        return "x".join(map(str, self.hidden))
+
 
 class GroupTable(Strict):
     """`[groups.NAME]`: the choices of one agent group; `default` is for groups without a table of their own."""
@@ -131,6 +136,22 @@ class GroupSpace:
                         layers = {f"{self.group}.{base}.prune.{layer}": ratio for layer, ratio in enumerate(ratios)}
                         found[spec] = {f"{self.group}.base": base, **layers, f"{self.group}.bits": bits}
         return found
+
+    def describe(self, parameter: str) -> str:
+        """A parameter, without its group, in words; one of another kind stays as it is.
+
+        Example: `1.prune.0`, where base 1 has one layer of 64, is `64: pruned from layer 1`.
+        """
+        found = re.fullmatch(r"([0-9]+)\.prune\.([0-9]+)", parameter)
+        if found is None:
+            return parameter
+        return f"{self.table.bases[int(found[1])].widths}: pruned from layer {int(found[2]) + 1}"
+
+    def describe_choice(self, parameter: str, value: Any) -> str:
+        """A value of a parameter; a base, which is a place in the list, by its family and widths."""
+        if parameter != "base":
+            return str(value)
+        return f"{self.table.bases[value].family} {self.table.bases[value].widths}"
 
     def _realise(self, base: int, ratios: Sequence[float], bits: str) -> StudentSpec:
         dense = self.table.bases[base]

@@ -2,6 +2,8 @@
 
 from kdnas.study.front import Member, ParetoFront, read_front
 from kdnas.study.gate import Gate, Verdict
+from kdnas.study.importance import Importance, read_importance
+from kdnas.study.limits import Limit, read_limits
 from kdnas.study.preflight import Preflight
 from kdnas.study.search import SearchInterrupted, profile, search
 from kdnas.study.selector import Selector, parse_selector
@@ -9,6 +11,8 @@ from kdnas.study.watch import Progress, Silent, Watch
 
 __all__ = [
     "Gate",
+    "Importance",
+    "Limit",
     "Member",
     "ParetoFront",
     "Preflight",
@@ -21,5 +25,7 @@ __all__ = [
     "parse_selector",
     "profile",
     "read_front",
+    "read_importance",
+    "read_limits",
     "search",
 ]

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from kdnas.distill.stage import lineage
 from kdnas.errors import RunError, StudentError
+from kdnas.evaluation.paired import retention_parts
 from kdnas.evaluation.score import Score, make_score
 from kdnas.policies.arrays import Floats
 from kdnas.profiling.target import Target
 from kdnas.study.deliver import deliver, target_card
-from kdnas.study.front import Member, ParetoFront, make_front, non_dominated
+from kdnas.study.front import Member, ParetoFront, final_name, make_front, non_dominated
 from kdnas.study.gate import Gate
 from kdnas.study.objective import Objective
 from kdnas.study.returns import Returns
@@ -80,10 +81,13 @@ def score_finally(objective: Objective, run: RunFolder, members: list[Member]) -
     seeds = setup.seeds.final(setup.config.evaluation.final_episodes)
     futures = [workers.submit(play_team, team, seeds, True) for team in teams]
     teacher, random = references(run, workers, "final", seeds, real=True)
-    return [
-        replace(member, score=make_score(result_of(future, f"playing trial {member.trial}"), teacher, random))
-        for member, future in zip(members, futures, strict=True)
-    ]
+    scored = []
+    for member, future in zip(members, futures, strict=True):
+        returns = result_of(future, f"playing trial {member.trial}")
+        run.returns.keep(final_name(member.trial), returns)
+        parts = retention_parts(returns, teacher, random)
+        scored.append(replace(member, score=make_score(returns, teacher, random), parts=parts))
+    return scored
 
 
 def deliver_all(

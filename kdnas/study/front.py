@@ -3,16 +3,19 @@
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kdnas.budgets.cost import Cost, TeamCost
 from kdnas.errors import ConfigError, RunError
+from kdnas.evaluation.paired import retention_parts
 from kdnas.evaluation.score import Score
 from kdnas.spaces.spec import StudentSpec
+from kdnas.study.returns import ReturnsFolder
 from kdnas.study.selector import parse_selector
 
 Objectives = tuple[float, float, float]
@@ -30,6 +33,8 @@ class Member:
     score: Score
     cost: TeamCost
     teacher: TeamCost
+    parts: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
+    """What each episode says of its retention (E,), where its returns are kept: see `retention_parts`."""
 
     @property
     def flops_reduction(self) -> float:
@@ -85,7 +90,7 @@ class ParetoFront(Sequence[Member]):
     folder: Path | None = field(default=None)
 
     def best(self, selector: str = "max retention") -> Member:
-        """The member that a selector means, for example `front.best("retention>=95%, min memory")`.
+        """The member that a selector means, for example `front.best("knee")` or `.best("retention>=95%, min memory")`.
 
         Raises:
             BudgetError: the selector cannot be read, or no member meets it.
@@ -112,7 +117,7 @@ def make_front(members: Sequence[Member], *, final: bool, folder: Path | None = 
 
 
 def read_front(path: Path) -> ParetoFront:
-    """Read `front.json` of a run; student folders are found beside it, wherever the run was moved to.
+    """Read `front.json` of a run; student folders and returns are found beside it, wherever the run was moved to.
 
     Raises:
         RunError: it is missing or damaged.
@@ -125,10 +130,26 @@ def read_front(path: Path) -> ParetoFront:
         raise RunError(f"{path}: is damaged ({error!r}); repeat the search's command to write it again") from error
     root = path.parent
     here = [
-        Member(**{**vars(member), "path": root / "students" / member.path.name if member.path else None})
+        replace(
+            member,
+            path=root / "students" / member.path.name if member.path else None,
+            parts=_read_parts(root, member.trial),
+        )
         for member in members
     ]
     return make_front(here, final=True, folder=root)
+
+
+def final_name(trial: int) -> str:
+    """What the final returns of a trial's team are kept as, beside those of the teacher and of random play."""
+    return f"final-{trial:04d}"
+
+
+def _read_parts(run: Path, trial: int) -> NDArray[np.float64] | None:
+    folder, names = ReturnsFolder(run / "returns"), (final_name(trial), "final-teacher", "final-random")
+    if not all(folder.has(name) for name in names):
+        return None
+    return retention_parts(*(folder.load(name) for name in names))
 
 
 def non_dominated(points: Sequence[Objectives]) -> list[int]:

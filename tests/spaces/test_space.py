@@ -5,7 +5,16 @@ import pytest
 
 from kdnas.config.toml import validate
 from kdnas.errors import ConfigError
-from kdnas.spaces.space import MAX_SPECS, SearchSpace, SpaceConfig, make_space, parse_bits, pruned_width
+from kdnas.spaces.space import (
+    MAX_SPECS,
+    BaseTable,
+    GroupTable,
+    SearchSpace,
+    SpaceConfig,
+    make_space,
+    parse_bits,
+    pruned_width,
+)
 from kdnas.spaces.spec import Bits, StudentSpec
 
 W4 = Bits(weight=4, activation=8, input=8)
@@ -242,3 +251,12 @@ def test_the_digest_knows_choices_and_not_words():
     changed = CONFIG | {"groups": CONFIG["groups"] | {"speaker": {"bases": [{"hidden": [8], "prune": [0.1]}]}}}
     assert space(changed).digest != space().digest
     assert space(groups=["speaker", "other"]).digest != space().digest  # other parameter names
+
+
+def test_parameters_in_words() -> None:
+    bases = (BaseTable(hidden=(64, 32), prune=(0.5,)), BaseTable(family="gru", hidden=(16,), prune=(0.5,)))
+    space = make_space(SpaceConfig(name="words", groups={"default": GroupTable(bases=bases)}), ["pair"]).groups["pair"]
+    assert space.describe("0.prune.1") == "64x32: pruned from layer 2"
+    assert [space.describe(name) for name in ("base", "bits", "other.1")] == ["base", "bits", "other.1"]
+    assert space.describe_choice("base", 1) == "gru 16"
+    assert [space.describe_choice("bits", "float"), space.describe_choice("1.prune.0", 0.5)] == ["float", "0.5"]

@@ -2,13 +2,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from fronts import cost
 
 from kdnas.budgets import TeamCost
 from kdnas.errors import BudgetError, RunError
 from kdnas.study.front import ParetoFront, hypervolume, make_front, non_dominated, read_front
+from kdnas.study.returns import ReturnsFolder
 
-from .test_selector import FRONT, cost
+from .test_selector import FRONT
 
 
 @pytest.mark.parametrize(
@@ -116,6 +119,20 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
     # The folders are those beside the file, wherever it lies now.
     here = [replace(one, path=tmp_path / "students" / f"{one.trial:04d}") for one in FRONT]
     assert again == make_front(here, final=True, folder=tmp_path)
+
+
+def test_what_each_episode_says_is_read_where_returns_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "front.json").write_text(json.dumps(front().as_json()))
+    kept = {"final-teacher": [0.0, 0.0], "final-random": [-20.0, -20.0], "final-0002": [-1.0, -3.0]}
+    for name, returns in kept.items():
+        ReturnsFolder(tmp_path / "returns").keep(name, np.array(returns))
+    parts = {one.trial: one.parts for one in read_front(tmp_path / "front.json")}
+    # See `retention_parts`.
+    assert parts[2] == pytest.approx([0.95, 0.85])
+    assert [parts[trial] for trial in (1, 3, 4, 5)] == [None] * 4
+    (tmp_path / "returns/final-0002.npy").write_bytes(b"text")
+    with pytest.raises(RunError, match=r"returns/final-0002.npy: is damaged .*; delete it, it will be played again"):
+        read_front(tmp_path / "front.json")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "[{}]", "{}x", '[{"trial": 1}]', "null"])

@@ -52,6 +52,18 @@ def test_a_search_ends_with_a_front_inside_the_budget(finished: tuple[Path, Pare
     assert [member.score for member in read_front(run / "front.json")] == [member.score for member in front]
 
 
+def test_the_front_keeps_its_final_returns(finished: tuple[Path, ParetoFront, Notes]) -> None:
+    run, front, _ = finished
+    for one, again in zip(front, read_front(run / "front.json"), strict=True):
+        returns = np.load(run / f"returns/final-{one.trial:04d}.npy")
+        assert returns.shape == (64,)
+        assert returns.mean() == pytest.approx(one.score.returned.mean)
+        assert one.parts is not None
+        assert one.parts.mean() == pytest.approx(one.score.retention.mean)
+        assert again.parts == pytest.approx(one.parts)
+    assert front.best("one-se").cost.team.flops <= front.best().cost.team.flops
+
+
 def test_student_folders_are_whole_and_act(finished: tuple[Path, ParetoFront, Notes]) -> None:
     run, front, _ = finished
     assert sorted(path.name for path in (run / "students").iterdir()) == sorted(f"{m.trial:04d}" for m in front)

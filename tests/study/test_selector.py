@@ -1,42 +1,8 @@
-from dataclasses import replace
-from typing import Any
-
 import pytest
+from fronts import cost, member
 
-from kdnas.budgets import Cost, TeamCost
 from kdnas.errors import BudgetError
-from kdnas.evaluation import Interval, Score
-from kdnas.study.front import Member
 from kdnas.study.selector import parse_selector
-
-from .conftest import mlp
-
-
-def cost(macs: int, memory: int, latency_us: float = 10.0) -> Cost:
-    return Cost(
-        macs=macs,
-        bops=macs * 1024,
-        params=macs,
-        memory_bytes=memory,
-        latency_p50_s=latency_us * 5e-7,
-        latency_p95_s=latency_us * 1e-6,
-    )
-
-
-def member(trial: int, retention: float, **costs: Any) -> Member:
-    """Two seats of `pair` and one of `solo`, with equal prices unless told otherwise."""
-    pair, solo = costs["pair"], costs.get("solo", costs["pair"])
-    seats = {"pair": 2, "solo": 1}
-    interval = Interval(mean=retention, low=retention, high=retention, episodes=10)
-    return Member(
-        trial=trial,
-        path=None,
-        candidate={"pair": mlp("float", 16), "solo": mlp("float", 16)},
-        score=Score(retention=interval, returned=replace(interval, mean=-9.0)),
-        cost=TeamCost(agents={"pair": pair, "solo": solo}, seats=seats),
-        teacher=TeamCost(agents={"pair": cost(10_000, 40_000), "solo": cost(10_000, 40_000)}, seats=seats),
-    )
-
 
 FRONT = [
     member(1, 0.99, pair=cost(2000, 9000, 20)),
@@ -73,6 +39,18 @@ FRONT = [
         ("retention>=90%, team.memory<=11kB, max retention", 3),
         ("min retention", 4),
         ("retention>=-1, min bops", 4),
+        # Retention 0.99, 0.95, 0.94, 0.5 is 1, 0.918, 0.898, 0. FLOPs are 20, 10, 10 and 1 times the fewest: 1, 0.769,
+        # 0.769, 0. Memory is 18, 8, 7.33 and 1 times the least: 1, 0.719, 0.689, 0. Heights: 0, 0.174, 0.169, 0.
+        ("knee", 2),
+        (" knee  flops ", 2),  # 0.918 - 0.769; trial 3 has as many and retains less
+        ("knee memory", 3),  # 0.898 - 0.689 = 0.209 and 0.918 - 0.719 = 0.199
+        # Of trials 2 to 5: 1, 0.978, 0; FLOPs 1, 1, 0; memory 1, 0.958, 0. Heights 0, -0.001, 0: the higher retention.
+        ("team.flops<=6k, knee", 2),
+        ("retention>=99%, knee", 1),  # one is left
+        ("one-se", 1),  # no interval is wider than its mean: nobody comes near
+        ("one-se, retention>=0.4", 1),
+        ("team.flops<=6k, one-se", 2),
+        ("flops<2k, one-se, min memory", 4),  # equal ones have no distance
     ],
 )
 def test_what_it_means(text: str, trial: int) -> None:
@@ -84,7 +62,15 @@ def test_what_it_means(text: str, trial: int) -> None:
     [
         ("min speed", "selector 'min speed': unknown metric 'speed': .*known: bops, flash, flops"),
         ("min flop", "did you mean 'flops'"),
-        ("min flops, max retention", "only one 'min METRIC' or 'max METRIC' can be the goal"),
+        ("min flops, max retention", "only one 'min METRIC', 'max METRIC' or 'knee' can be the goal"),
+        ("knee, min flops", "only one 'min METRIC', 'max METRIC' or 'knee' can be the goal"),
+        ("knee flop", "selector 'knee flop': unknown metric 'flop': did you mean 'flops'"),
+        ("knee retention", "unknown metric 'retention'"),
+        ("kne", "selector 'kne': unknown rule 'kne': did you mean 'knee'"),
+        ("flops<2k, onese", r"selector .*: unknown rule 'onese': did you mean 'one-se'\? \(known: knee, "),
+        ("one-se, max retention", "'one-se' takes the cheapest; give it no goal but 'min METRIC' of a cost"),
+        ("one-se, min retention", "'one-se' takes the cheapest"),
+        ("knee, one-se", "'one-se' takes the cheapest"),
         ("retention>=95", "selector 'retention>=95': retention is a share; write '95%' or '0.95'"),
         ("retention>=high", "selector 'retention>=high': 'high' is not NUMBER"),
         ("retention>=95ms", "selector 'retention>=95ms': 'ms' is a unit of time"),
@@ -94,7 +80,8 @@ def test_what_it_means(text: str, trial: int) -> None:
         ("flops", "has no limit"),
         ("flopz<2k", "unknown metric 'flopz'"),
         ("latency<2", "needs a unit of time"),
-        ("smallest", "is not"),
+        ("smallest", "unknown rule 'smallest': .*known: knee, knee METRIC, max METRIC, min METRIC, one-se"),
+        ("min", "unknown rule 'min'"),
     ],
 )
 def test_what_cannot_be_read(text: str, said: str) -> None:
@@ -111,3 +98,22 @@ def test_nothing_meets_it() -> None:
 def test_a_group_that_is_not_there() -> None:
     with pytest.raises(BudgetError, match="no group 'duo': "):
         parse_selector("duo.flops<2k").choose(FRONT)
+
+
+def test_what_the_target_does_not_measure_has_no_knee() -> None:
+    with pytest.raises(BudgetError, match="selector 'knee flash': the target of this front does not measure flash"):
+        parse_selector("knee flash").choose(FRONT)
+
+
+def test_the_cheapest_of_those_near_the_best() -> None:
+    """0.96 and 0.955 are within 0.012 of 0.965; 0.95 is not, and would be the cheapest."""
+    near = [
+        member(1, 0.965, error=0.012, pair=cost(3000, 3000)),
+        member(2, 0.96, error=0.5, pair=cost(2000, 2000)),
+        member(3, 0.955, error=0.5, pair=cost(2500, 1000)),
+        member(4, 0.95, error=0.5, pair=cost(100, 100)),
+    ]
+    assert parse_selector("one-se").choose(near).trial == 2
+    assert parse_selector("one-se, min memory").choose(near).trial == 3
+    # Of those that fit: 0.5 is the error of trial 2, which is the best that is left.
+    assert parse_selector("team.flops<15k, one-se, min flops").choose(near).trial == 4

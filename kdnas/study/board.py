@@ -47,7 +47,7 @@ class Board:
     """All teams of some options.
 
     An option that another one of its group beats in loss and in every price that counts is left out: a team with it
-    cannot be on the predicted front, since losses and prices are sums. On spaces of 30 options about 17 remain.
+    cannot be on the predicted front, since losses and prices are sums. Of 30 options about half remain.
 
     Args:
         options: group -> what it can have, each allowed by the limits on single agents; as `price_options` makes them.

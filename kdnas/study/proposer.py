@@ -109,10 +109,12 @@ def starting_teams(board: Board) -> list[Team]:
     return list(dict.fromkeys([*uniform, *map(tuple, corners)]))
 
 
-def explore(board: Board, starts: Sequence[Team], *, evaluations: int, seed: int) -> dict[Team, Outcome]:
+def explore(
+    board: Board, starts: Sequence[Team], *, evaluations: int, seed: int, moves: int = MOVES
+) -> dict[Team, Outcome]:
     """Go through so many teams with NSGA-II; returns each distinct one with its outcome.
 
-    The starts come first, evenly thinned to half of the evaluations. Of each later generation `MOVES` teams are steps
+    The starts come first, evenly thinned to half of the evaluations. Of each later generation `moves` teams are steps
     from the front found so far. A team beyond a `team.` limit is told with its violations, from which NSGA-II learns.
     Prices are told as logarithms, so that teams spread over decades as the hypervolume counts them.
     """
@@ -131,7 +133,7 @@ def explore(board: Board, starts: Sequence[Team], *, evaluations: int, seed: int
     found: dict[Team, Outcome] = {}
     for number in range(evaluations):
         if found and number >= begun and (number - begun) % POPULATION == 0:
-            queue = _steps(board, found, random)
+            queue = _steps(board, found, moves, random)
         for team in queue:
             study.enqueue_trial(dict(zip(board.options, team, strict=True)))
         queue = []
@@ -177,8 +179,8 @@ def rank(
     return [*order, *((place, 0.0) for _, place in nearest)]
 
 
-def _steps(board: Board, found: Mapping[Team, Outcome], random: Random) -> list[Team]:
-    """Teams that are new, a step to the next option in one group away from the feasible front.
+def _steps(board: Board, found: Mapping[Team, Outcome], count: int, random: Random) -> list[Team]:
+    """So many teams that are new, a step to the next option in one group away from the feasible front.
 
     While nothing is feasible, from the team that is nearest to it.
     """
@@ -187,14 +189,14 @@ def _steps(board: Board, found: Mapping[Team, Outcome], random: Random) -> list[
     parents = front or [min(found, key=lambda team: sum(max(0.0, over) for over in found[team].violations.values()))]
     sizes = [len(own) for own in board.options.values()]
     steps: dict[Team, None] = {}
-    for _ in range(10 * MOVES):  # near the end most neighbours are known
+    for _ in range(10 * count):  # near the end most neighbours are known
+        if len(steps) == count:
+            break
         team = list(random.choice(parents))
         group = random.randrange(len(sizes))
         team[group] = min(max(team[group] + random.choice((-1, 1)), 0), sizes[group] - 1)
         if tuple(team) not in found:
             steps[tuple(team)] = None
-        if len(steps) == MOVES:
-            break
     return list(steps)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from kdnas.budgets import TeamCost, parse_budget
 from kdnas.study.board import Board, Option
-from kdnas.study.front import Objectives, hypervolume
+from kdnas.study.front import Objectives, hypervolume, non_dominated
 from kdnas.study.proposer import explore, propose, rank, starting_teams
 
 from .conftest import mlp
@@ -100,13 +100,25 @@ def test_the_most_frugal_teams_are_among_the_starts() -> None:
 
 
 def test_a_team_limit_that_few_teams_meet_is_learned() -> None:
-    board = random_board(8, 12, "team.flops<=1.5%", "team.memory<=1.5%", seed=2)
+    board = random_board(8, 12, "team.flops<=2%", "team.memory<=2%", seed=2)
     rng = np.random.default_rng(0)
     drawn = [tuple(int(rng.integers(len(own))) for own in board.options.values()) for _ in range(2000)]
-    assert np.mean([board.outcome(team).feasible for team in drawn]) < 0.01
+    assert np.mean([board.outcome(team).feasible for team in drawn]) < 0.05
     found = explore(board, [], evaluations=600, seed=0)
     last = [one.feasible for one in found.values()][-100:]
-    assert np.mean(last) > 0.5
+    assert np.mean(last) > 0.7  # 0.83; were violations not told, 0.48
+
+
+def test_steps_from_the_front_find_what_lies_between_the_starts() -> None:
+    board = random_board(16, 30)
+    starts = starting_teams(board)
+
+    def front(moves: int) -> set[tuple[int, ...]]:
+        found = explore(board, starts, evaluations=1000, seed=0, moves=moves)
+        teams = list(found)
+        return {teams[place] for place in non_dominated([found[team].objectives for team in teams])}
+
+    assert len(front(25) - set(starts)) > 2 * len(front(0) - set(starts))
 
 
 def test_what_was_played_or_asked_is_not_proposed() -> None:

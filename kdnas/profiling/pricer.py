@@ -143,6 +143,7 @@ def with_measurement(cost: Cost, measured: Measurement) -> Cost:
         cost,
         latency_p50_s=measured.p50_s,
         latency_p95_s=measured.p95_s,
+        latency_p99_s=measured.p99_s,
         flash_bytes=measured.flash_bytes,
         ram_bytes=measured.ram_bytes,
     )

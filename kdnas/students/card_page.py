@@ -26,7 +26,10 @@ def render_card(card: StudentCard) -> str:
         _row("MACs", cost["macs"], teacher["macs"], "count"),
         _row("parameters", cost["params"], teacher["params"], "count"),
         _row("memory", cost["memory_bytes"], teacher["memory_bytes"], "memory"),
-        _row("latency p95 (sum of agents)", cost["latency_s"]["p95"], teacher["latency_s"]["p95"], "time"),
+        *(
+            _row(f"latency {share} (sum of agents)", cost["latency_s"][share], teacher["latency_s"][share], "time")
+            for share in ("p50", "p95", "p99")
+        ),
         *(
             _row(f"{name} (sum of agents)", cost[f"{name}_bytes"], teacher[f"{name}_bytes"], "memory")
             for name in ("flash", "ram")
@@ -36,7 +39,7 @@ def render_card(card: StudentCard) -> str:
         "Memory is the packed weights at their bit-width, biases, scales and activations; a file that stores fewer "
         "than 8 bits in bytes is larger.",
         "",
-        f"Measured on {card.target.name} ({', '.join(card.target.fingerprint.values())}). {card.target.note}",
+        f"Measured on {card.target.name} ({_environment(card)}). {card.target.note}",
         "",
         "| group | agents | student | observations | actions |",
         "|---|---|---|---|---|",
@@ -75,6 +78,10 @@ def _row(name: str, student: float, teacher: float, dimension: Any) -> str:
     both = (student, teacher)
     shown = [f"{value:,}" if dimension == "count" else format_quantity(value, dimension) for value in both]
     return f"| {name} | {' | '.join(shown)} | {teacher / student:.1f} |" if student else f"| {name} | - | - | - |"
+
+
+def _environment(card: StudentCard) -> str:
+    return ", ".join(f"{name} {value}" for name, value in card.target.fingerprint.items())
 
 
 def _constant(card: StudentCard) -> list[str]:

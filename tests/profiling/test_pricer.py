@@ -76,7 +76,7 @@ def test_a_student_by_hand(teacher: Teacher, target: _CountingTarget) -> None:
     cost = Pricer(ENV, teacher, target).price("pair", _spec("w4a8i8", 16))
     # 18*16 + 16*5 = 368 MACs; memory as in test_memory; the first measurement.
     assert (cost.macs, cost.flops, cost.params, cost.memory_bytes, cost.bops) == (368, 736, 389, 460, 11_776)
-    assert (cost.latency_p50_s, cost.latency_p95_s) == (1e-6, 2e-6)
+    assert (cost.latency_p50_s, cost.latency_p95_s, cost.latency_p99_s) == (1e-6, 2e-6, 1.0)
 
 
 def test_normalisation_costs_a_mac_and_eight_bytes_a_feature(teacher: Teacher, target: _CountingTarget) -> None:

@@ -18,8 +18,10 @@ def test_the_card_says_what_the_team_is(team: Team, tmp_path: Path) -> None:
         "| MACs | 500 | 25,000 | 50.0 |",
         "| parameters | 120 | 6,000 | 50.0 |",
         "| memory | 512 B | 2 KiB | 4.0 |",
+        "| latency p50 (sum of agents) | 10 us | 10 us | 1.0 |",
         "| latency p95 (sum of agents) | 20 us | 20 us | 1.0 |",
-        "Measured on board@10MHz (small). Times are instructions.",
+        "| latency p99 (sum of agents) | 40 us | 40 us | 1.0 |",
+        "Measured on board@10MHz (core small). Times are instructions.",
         "| scout | scout | mlp 8x6 w4a8i8 | 6 | 4 |",
         "| drones | drone_0, drone_1 | mlp 8x6 float | 3 | 5 |",
         "`team.onnx` chooses the same action as the students on 3,999 of 4,000 recorded observations (largest "

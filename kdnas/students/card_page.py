@@ -49,7 +49,7 @@ def render_card(card: StudentCard) -> str:
             for group, entry in card.groups.items()
         ),
         "",
-        *_constant(card),
+        *_unread(card),
         *(
             f"`{', '.join(artifact.files)}` chooses the same action as the students on {artifact.agreed_rows:,} of "
             f"{artifact.checked_rows:,} recorded observations (largest difference of a logit {artifact.max_error:.2g}; "
@@ -84,16 +84,16 @@ def _environment(card: StudentCard) -> str:
     return ", ".join(f"{name} {value}" for name, value in card.target.fingerprint.items())
 
 
-def _constant(card: StudentCard) -> list[str]:
+def _unread(card: StudentCard) -> list[str]:
     """What is shown to the students and not read; nothing where they read all."""
-    told = [
-        f"{format_features(entry.spaces.constant)} of {group}"
-        for group, entry in card.groups.items()
-        if entry.spaces.constant
-    ]
-    if not told:
-        return []
-    return [f"Features that never changed in the demonstrations are not read: {'; '.join(told)}.", ""]
+    lines = []
+    for what, unread in (
+        ("never changed in the demonstrations", {g: entry.spaces.constant for g, entry in card.groups.items()}),
+        ("mattered least", {group: entry.spaces.pruned for group, entry in card.groups.items()}),
+    ):
+        if told := [f"{format_features(own)} of {group}" for group, own in unread.items() if own]:
+            lines += [f"Features that {what} are not read: {'; '.join(told)}.", ""]
+    return lines
 
 
 def _example(card: StudentCard) -> str:

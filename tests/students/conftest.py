@@ -42,7 +42,8 @@ def make_student() -> MakeStudent:
         kind: str = "mlp",
     ) -> Student:
         generator = torch.Generator().manual_seed(0)
-        spec = StudentSpec(family=kind, base=(16,) * len(hidden), hidden=hidden, bits=parse_bits(bits))
+        base, inputs = (16,) * len(hidden), len(spaces.kept) if spaces.pruned else None
+        spec = StudentSpec(family=kind, base=base, hidden=hidden, bits=parse_bits(bits), inputs=inputs)
         family = load_family(kind)
         network = family.build(spec.floating, spaces.inputs, generator)
         if spec.bits.quantized:

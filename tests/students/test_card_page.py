@@ -53,6 +53,12 @@ def test_what_is_not_read_is_named(make_student: MakeStudent) -> None:
     spec = replace(ENV, constant={"scout": (1, 2, 3, 5), "drones": (0,)})
     page = render_card(card_of(Team(spec, students_of(make_student, spec)), "x"))
     assert "Features that never changed in the demonstrations are not read: 1-3, 5 of scout; 0 of drones.\n" in page
+    fewer = {"scout": make_student(spaces=replace(spec.student_spec("scout"), pruned=(4,))),
+             "drones": make_student(spaces=spec.student_spec("drones"))}  # fmt: skip
+    pruned = render_card(card_of(Team(spec, fewer), "x"))
+    assert "Features that never changed in the demonstrations are not read: 1-3, 5 of scout; 0 of drones.\n" in pruned
+    assert "Features that mattered least are not read: 4 of scout.\n" in pruned
+    assert "mattered" not in page
     # They are shown all the same.
     assert '"scout": [0.0] * 6' in page
 

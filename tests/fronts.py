@@ -23,6 +23,7 @@ def cost(macs: int, memory: int, latency_us: float = 10.0) -> Cost:
         memory_bytes=memory,
         latency_p50_s=latency_us * 5e-7,
         latency_p95_s=latency_us * 1e-6,
+        latency_p99_s=latency_us * 2e-6,
     )
 
 

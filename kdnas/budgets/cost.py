@@ -19,6 +19,8 @@ class Cost:
     memory_bytes: int
     latency_p50_s: float
     latency_p95_s: float
+    latency_p99_s: float = 0.0
+    """0 in records that were made without it."""
     flash_bytes: int = 0
     """Code and constants on the target, and below its state, buffers and stack; 0 where the target does not say."""
     ram_bytes: int = 0
@@ -35,6 +37,7 @@ class Cost:
             memory_bytes=self.memory_bytes + other.memory_bytes,
             latency_p50_s=self.latency_p50_s + other.latency_p50_s,
             latency_p95_s=self.latency_p95_s + other.latency_p95_s,
+            latency_p99_s=self.latency_p99_s + other.latency_p99_s,
             flash_bytes=self.flash_bytes + other.flash_bytes,
             ram_bytes=self.ram_bytes + other.ram_bytes,
         )
@@ -48,6 +51,7 @@ class Cost:
             memory_bytes=self.memory_bytes * count,
             latency_p50_s=self.latency_p50_s * count,
             latency_p95_s=self.latency_p95_s * count,
+            latency_p99_s=self.latency_p99_s * count,
             flash_bytes=self.flash_bytes * count,
             ram_bytes=self.ram_bytes * count,
         )
@@ -59,7 +63,7 @@ class Cost:
             "bops": self.bops,
             "params": self.params,
             "memory_bytes": self.memory_bytes,
-            "latency_s": {"p50": self.latency_p50_s, "p95": self.latency_p95_s},
+            "latency_s": {"p50": self.latency_p50_s, "p95": self.latency_p95_s, "p99": self.latency_p99_s},
             "flash_bytes": self.flash_bytes,
             "ram_bytes": self.ram_bytes,
         }
@@ -73,6 +77,7 @@ class Cost:
             memory_bytes=int(data["memory_bytes"]),
             latency_p50_s=float(data["latency_s"]["p50"]),
             latency_p95_s=float(data["latency_s"]["p95"]),
+            latency_p99_s=float(data["latency_s"].get("p99", 0.0)),
             flash_bytes=int(data["flash_bytes"]),
             ram_bytes=int(data["ram_bytes"]),
         )
@@ -107,6 +112,7 @@ class TeamCost:
             memory_bytes=max(cost.memory_bytes for cost in costs),
             latency_p50_s=max(cost.latency_p50_s for cost in costs),
             latency_p95_s=max(cost.latency_p95_s for cost in costs),
+            latency_p99_s=max(cost.latency_p99_s for cost in costs),
             flash_bytes=max(cost.flash_bytes for cost in costs),
             ram_bytes=max(cost.ram_bytes for cost in costs),
         )

@@ -1,4 +1,4 @@
-"""Structured pruning: whole hidden units are removed, so that the network really becomes smaller."""
+"""Structured pruning: whole hidden units and inputs are removed, so that the network really becomes smaller."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -9,23 +9,27 @@ from torch import Tensor, nn
 from kdnas.compress.units import choose_units, cut_units, unit_importance
 from kdnas.errors import StudentError
 from kdnas.spaces.spec import StudentSpec
-from kdnas.students.family import Family, Units
+from kdnas.students.family import Family, Selective, Units
 from kdnas.students.student import Student
 
 
 def prune(student: Student, spec: StudentSpec, family: Family, loss: Callable[[Student], Tensor]) -> Student:
-    """A copy of a dense float student with `spec.hidden` units left in each hidden layer; the original is unchanged.
+    """A copy of a dense float student with `spec.hidden` units left in each hidden layer and `spec.inputs` inputs; the
+    original is unchanged.
 
-    Units are ranked by first-order Taylor importance |w * dL/dw| (Molchanov et al. 2019, arXiv 1906.10771) of the loss
-    that is given. Where the family declares its units they are cut out of its parameters; otherwise torch-pruning's
+    Inputs go first, so that units are judged by what they do without these. Both are ranked by first-order Taylor
+    importance |w * dL/dw| (Molchanov et al. 2019, arXiv 1906.10771) of the loss that is given: inputs by the columns of
+    the first layer. Where the family declares its units they are cut out of its parameters; otherwise torch-pruning's
     dependency graph (Fang et al. 2023, arXiv 2301.12900) removes them everywhere.
 
     Raises:
         StudentError: the realised widths are not those of the spec (torch-pruning leaves a layer alone, silently, when
-            a ratio rounds to nothing).
+            a ratio rounds to nothing), or the family's networks cannot do without inputs.
     """
-    units = family.units(spec.dense, student.spaces.inputs)
     pruned = copy.deepcopy(student)
+    if spec.inputs is not None:
+        pruned = _prune_inputs(pruned, spec, spec.inputs, family, loss)
+    units = family.units(spec.dense, pruned.spaces.inputs)
     if units is None:
         _prune_by_graph(pruned, spec, family, loss)
     else:
@@ -33,6 +37,21 @@ def prune(student: Student, spec: StudentSpec, family: Family, loss: Callable[[S
     pruned.spec = spec.floating
     pruned.hidden_size = family.hidden_size(spec)
     return pruned
+
+
+def _prune_inputs(
+    dense: Student, spec: StudentSpec, count: int, family: Family, loss: Callable[[Student], Tensor]
+) -> Student:
+    if not isinstance(family, Selective):
+        raise StudentError(f"student {spec}: networks of {family.name!r} read all of their inputs")
+    places, read = family.inputs(spec.dense), dense.spaces.kept
+    loss(dense).backward()  # type: ignore[no-untyped-call]
+    kept = choose_units(unit_importance(dict(dense.network.named_parameters()), places, len(read)), count)
+    spaces = dense.spaces.reading([read[place] for place in kept.tolist()])
+    network = family.build(spec.dense, spaces.inputs, torch.Generator().manual_seed(0))
+    network.load_state_dict(cut_units(dense.network.state_dict(), [(places, kept, len(read))]))
+    normalisation = dense.normalisation.of(kept.tolist()) if dense.normalisation is not None else None
+    return Student(spec.dense, spaces, network, normalisation).train(dense.training)
 
 
 def _prune_by_units(
@@ -43,8 +62,8 @@ def _prune_by_units(
     groups = []
     for each in units:
         width = spec.base[each.layer]
-        importance = unit_importance(dense, each, width)
-        groups.append((each, choose_units(importance, spec.hidden[each.layer]), width))
+        importance = unit_importance(dense, each.places, width)
+        groups.append((each.places, choose_units(importance, spec.hidden[each.layer]), width))
     # Built as any network of the spec, so that nothing else in it can remember the widths that were.
     network = family.build(spec.floating, pruned.spaces.inputs, torch.Generator().manual_seed(0))
     try:

@@ -5,17 +5,17 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from kdnas.students.family import Units
+from kdnas.students.family import Place
 
 
-def unit_importance(parameters: Mapping[str, nn.Parameter], units: Units, width: int) -> Tensor:
-    """First-order Taylor importance (width,): |w * dL/dw|, summed over all places in which a unit stands.
+def unit_importance(parameters: Mapping[str, nn.Parameter], places: Sequence[Place], width: int) -> Tensor:
+    """First-order Taylor importance (width,): |w * dL/dw|, summed over all places in which a unit, or an input, stands.
 
     The gradients are those that the parameters hold; a parameter without one counts nothing.
     Source: Molchanov et al. 2019, arXiv 1906.10771, the sum over single weights.
     """
     total = torch.zeros(width)
-    for place in units.places:
+    for place in places:
         parameter = parameters[place.parameter]
         if parameter.grad is not None:
             terms = (parameter.detach() * parameter.grad).abs().movedim(place.axis, 0)
@@ -28,16 +28,18 @@ def choose_units(importance: Tensor, count: int) -> Tensor:
     return importance.sort(descending=True, stable=True).indices[:count].sort().values
 
 
-def cut_units(tensors: Mapping[str, Tensor], groups: Sequence[tuple[Units, Tensor, int]]) -> dict[str, Tensor]:
-    """Copies of tensors without the entries of units that go.
+def cut_units(
+    tensors: Mapping[str, Tensor], groups: Sequence[tuple[Sequence[Place], Tensor, int]]
+) -> dict[str, Tensor]:
+    """Copies of tensors without the entries of units, or inputs, that go.
 
     Args:
         tensors: the parameters of a network by name.
-        groups: units, the indices of those that stay, and how many there were.
+        groups: places of units, the indices of those that stay, and how many there were.
     """
     keep: dict[tuple[str, int], Tensor] = {}
-    for units, kept, width in groups:
-        for place in units.places:
+    for places, kept, width in groups:
+        for place in places:
             mask = keep.setdefault(
                 (place.parameter, place.axis), torch.ones(tensors[place.parameter].shape[place.axis], dtype=torch.bool)
             )

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -15,7 +15,7 @@ from kdnas.distill.pool import Pool
 from kdnas.distill.progress import Progress
 from kdnas.distill.stage import Stage, last_stage
 from kdnas.envs.spec import EnvSpec
-from kdnas.errors import BundleError, RunError
+from kdnas.errors import BundleError, ConfigError, RunError
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.student import Normalisation, Student
 from kdnas.students.team import Team
@@ -86,8 +86,9 @@ class StudentBank:
             normalisation = Normalisation(shift=tuple(stored[0]), scale=tuple(stored[1])) if stored else None
             since = {name.removeprefix(_SINCE): tensors.pop(name) for name in list(tensors) if name.startswith(_SINCE)}
             progress = Progress.from_tensors(since) if since else None
-            student = rebuild_student(spec, pool.spaces, tensors, normalisation=normalisation, where=str(path))
-        except (OSError, SafetensorError, ValueError, LookupError, TypeError, BundleError) as error:
+            spaces = replace(pool.spaces, pruned=tuple(facts["pruned"]))
+            student = rebuild_student(spec, spaces, tensors, normalisation=normalisation, where=str(path))
+        except (OSError, SafetensorError, ValueError, LookupError, TypeError, ConfigError, BundleError) as error:
             said = str(error).removeprefix(f"{path}: ")
             raise RunError(
                 f"{path}: banked student {stage} cannot be used: {said}; delete the file to train it anew"
@@ -115,6 +116,7 @@ class StudentBank:
         facts = {
             "spec": student.spec.as_json(),
             "steps": steps,
+            "pruned": student.spaces.pruned,
             "normalisation": [normalisation.shift, normalisation.scale] if normalisation else None,
         }
         part = path.with_name(f"{path.name}.{os.getpid()}.part")

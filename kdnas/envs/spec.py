@@ -23,28 +23,45 @@ class AgentSpec:
     """What the features speak of, where the environment says so: families without an order of entities read it."""
     constant: tuple[int, ...] = ()
     """Features that never change, in ascending order: students are shown them and do not read them."""
+    pruned: tuple[int, ...] = ()
+    """Features that change, and that one student was pruned of, in ascending order: shown, and not read either."""
 
     def __post_init__(self) -> None:
         if self.entities is not None:
             self.entities.check_fits(self.observation_size)
         self._check_constant()
+        self._check_pruned()
+
+    @property
+    def reads_all(self) -> bool:
+        return not self.constant and not self.pruned
 
     @property
     def kept(self) -> tuple[int, ...]:
         """The features that students read, in ascending order."""
-        return tuple(feature for feature in range(self.observation_size) if feature not in self.constant)
+        unread = {*self.constant, *self.pruned}
+        return tuple(feature for feature in range(self.observation_size) if feature not in unread)
 
     @property
     def inputs(self) -> "AgentSpec":
-        """The spaces as the network of a student has them: without the constant features.
+        """The spaces as the network of a student has them: without the features that it does not read.
+
+        What is left to a student that was pruned of inputs speaks of no whole entities any more.
 
         Example: of simple_spread's 18 features, the last four of which never change, its network has 14.
         """
-        if not self.constant:
+        if self.reads_all:
             return self
         kept = self.kept
-        entities = None if self.entities is None else self.entities.keep(kept)
-        return replace(self, observation_size=len(kept), entities=entities, constant=())
+        entities = None if self.entities is None or self.pruned else self.entities.keep(kept)
+        return replace(self, observation_size=len(kept), entities=entities, constant=(), pruned=())
+
+    def reading(self, features: Sequence[int]) -> "AgentSpec":
+        """The spaces of a student that is pruned of all inputs but some.
+
+        Example: `AgentSpec(observation_size=4, ..., constant=(1,)).reading((0, 3))` is pruned of 2.
+        """
+        return replace(self, pruned=tuple(sorted({*self.pruned, *self.kept} - {*features})))
 
     def _check_constant(self) -> None:
         """
@@ -67,6 +84,23 @@ class AgentSpec:
                 raise ConfigError(
                     f"constant: feature {taken[0]} is one of the entities {each.name!r}, which are read alike; keep it"
                 )
+
+
+    def _check_pruned(self) -> None:
+        """
+        Raises:
+            ConfigError: features that are not there, constant, or out of order, or all that are left.
+        """
+        if not self.pruned:
+            return
+        changing = [feature for feature in range(self.observation_size) if feature not in self.constant]
+        if list(self.pruned) != sorted({*self.pruned} & {*changing}):
+            raise ConfigError(
+                f"pruned: features are counted from 0 to {self.observation_size - 1}, each once and in ascending "
+                f"order, none of them constant, but got {list(self.pruned)}"
+            )
+        if len(self.pruned) == len(changing):
+            raise ConfigError(f"pruned: all {len(changing)} features that change; a student reads at least one")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,8 @@ class Pricer:
             KdnasError: the family is unknown, holds operators that cannot be counted, or cannot run on the target.
         """
         spaces = self._spec.student_spec(group)
+        if student.inputs is not None:  # which ones makes no difference
+            spaces = spaces.reading(spaces.kept[: student.inputs])
         inputs = spaces.inputs
         layers = self._family(student.family).layers(student, inputs)
         features = inputs.observation_size if self._normalised else 0
@@ -106,7 +108,7 @@ class Pricer:
 
     def _measure_shape(self, student: StudentSpec, spaces: AgentSpec) -> Measurement:
         entities, features = spaces.inputs.entities, str(spaces.observation_size)
-        if spaces.constant:  # they are selected first, and which ones makes no difference
+        if not spaces.reads_all:  # they are selected first, and which ones makes no difference
             features = f"{len(spaces.kept)}of{features}"
         sizes = "-".join(map(str, (features, *student.hidden, spaces.actions.outputs)))
         if entities is not None:  # what a layer reads then depends on how many there are, and how large
@@ -143,6 +145,7 @@ def with_measurement(cost: Cost, measured: Measurement) -> Cost:
         cost,
         latency_p50_s=measured.p50_s,
         latency_p95_s=measured.p95_s,
+        latency_p99_s=measured.p99_s,
         flash_bytes=measured.flash_bytes,
         ram_bytes=measured.ram_bytes,
     )

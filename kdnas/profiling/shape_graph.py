@@ -40,7 +40,7 @@ def make_shape_model(
             f"{spaces.actions.outputs} outputs, but got {[(layer.columns, layer.rows) for layer in layers]}"
         )
     chain = _Chain(f"{agent}.observation")
-    if spaces.constant:
+    if not spaces.reads_all:
         chain.then("Gather", chain.indices(spaces.kept), axis=1)
     if normalised:
         chain.then("Sub", chain.random(features))

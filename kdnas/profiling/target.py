@@ -24,6 +24,10 @@ class Measurement:
     """Code and constants, in memory that keeps them; 0 on targets that do not say."""
     ram_bytes: int = 0
     """State between decisions, buffers, and the deepest stack; 0 on targets that do not say."""
+    reference_s: float = 0.0
+    """Median time of the target's reference kernel, measured in turns with it; 0 on targets that count."""
+    drift: float = 0.0
+    """How much slower the slowest chunk of the reference kernel was than the fastest: 0.1 is a tenth."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -35,7 +39,7 @@ class Measurement:
         Raises:
             KeyError, TypeError, ValueError: it is something else.
         """
-        times = {name: float(data[name]) for name in ("p50_s", "p95_s", "p99_s")}
+        times = {name: float(data[name]) for name in ("p50_s", "p95_s", "p99_s", "reference_s", "drift")}
         return cls(**times, flash_bytes=int(data["flash_bytes"]), ram_bytes=int(data["ram_bytes"]))
 
 
@@ -65,7 +69,7 @@ class Target(Protocol):
         return str(bits)
 
     def fingerprint(self) -> dict[str, str]:
-        """What a measurement depends on besides the network: runtime, version, cpu."""
+        """What a measurement depends on besides the network: runtime, version, cpu, threads."""
         ...
 
     def measure(self, family: str, spec: StudentSpec, spaces: AgentSpec, *, normalised: bool = False) -> Measurement:

@@ -25,9 +25,10 @@ class Table:
 
 def front_table(front: ParetoFront | Sequence[Member]) -> Table:
     """One row a member: retention with its interval, team costs and how many times fewer, latency, flash and RAM of
-    the worst agent, and the students."""
+    the worst agent, and the students. Records that were made without the 99th percentile do not show it."""
     sizes = [metric for metric in (METRICS["flash"], METRICS["ram"]) if any(metric.read(m.cost.team) for m in front)]
-    costs = ("FLOPs", "fewer", "memory", "fewer", "latency p95", *(metric.name for metric in sizes))
+    tails = ["latency p99"] * any(m.cost.team.latency_p99_s for m in front)
+    costs = ("FLOPs", "fewer", "memory", "fewer", "latency p95", *tails, *(metric.name for metric in sizes))
     return Table(
         header=("trial", "retention", "95 % interval", *costs, "students"),
         rows=tuple(
@@ -40,6 +41,7 @@ def front_table(front: ParetoFront | Sequence[Member]) -> Table:
                 format_quantity(member.cost.team.memory_bytes, "memory"),
                 f"{member.memory_reduction:.1f}x",
                 format_quantity(member.cost.worst_agent.latency_p95_s, "time"),
+                *(format_quantity(member.cost.worst_agent.latency_p99_s, "time") for _ in tails),
                 *(metric.format(metric.read(member.cost.worst_agent)) for metric in sizes),
                 describe(member.candidate),
             )

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from typing import Annotated, Any, Protocol
@@ -54,6 +54,7 @@ def _distinct(choices: tuple[Any, ...]) -> tuple[Any, ...]:
 
 Width = Annotated[int, Field(ge=1, le=4096, strict=True)]
 Ratio = Annotated[float, Field(ge=0.0, lt=1.0, strict=True)]
+Share = Annotated[float, Field(gt=0.0, le=1.0, strict=True)]
 Format = Annotated[str, AfterValidator(_readable)]
 
 
@@ -67,6 +68,9 @@ class BaseTable(Strict):
     """Pruning ratios to choose from, for each hidden layer on its own: the share of units that is removed."""
     round_to: Annotated[int, Field(ge=1, le=64, strict=True)] = 1
     """Widths become multiples of this, which a target's vector unit may like; never more than the base's."""
+    inputs: Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(_distinct)] = (1.0,)
+    """Shares of the inputs to choose from: so many are kept of those that change. The family has to be one that can do
+    without some (`kdnas.students.Selective`)."""
 
     @property
     def widths(self) -> str:
@@ -106,12 +110,24 @@ def pruned_width(dense: int, ratio: float, round_to: int = 1) -> int:
     return min(dense, round_to * max(1, int(dense * (1.0 - ratio) / round_to + 0.5 + 1e-9)))
 
 
+def kept_inputs(features: int, share: float) -> int | None:
+    """Inputs left of those that change when a share of them is kept: at least one, halves rounded up; None for all.
+
+    Example: three quarters of 14 are 10.5, which is 11; 0.99 of 14 are all.
+    """
+    kept = max(1, int(features * share + 0.5 + 1e-9))
+    return kept if kept < features else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class GroupSpace:
-    """The choices of one group. Parameters are named `GROUP.base`, `GROUP.B.prune.LAYER`, `GROUP.bits`."""
+    """The choices of one group. Parameters are named `GROUP.base`, `GROUP.B.prune.LAYER`, `GROUP.B.inputs` where a base
+    has a choice of them, and `GROUP.bits`."""
 
     group: str
     table: GroupTable
+    features: int = 0
+    """Inputs that change, of which a share is kept: see `SearchSpace.seeing`."""
 
     def sample(self, trial: Suggests) -> StudentSpec:
         """Ask an Optuna trial for one student; only the chosen base's pruning ratios are asked."""
@@ -121,8 +137,11 @@ class GroupSpace:
             trial.suggest_categorical(f"{self.group}.{base}.prune.{layer}", list(dense.prune))
             for layer in range(len(dense.hidden))
         ]
+        share = dense.inputs[0]
+        if len(dense.inputs) > 1:
+            share = trial.suggest_categorical(f"{self.group}.{base}.inputs", list(dense.inputs))
         bits = trial.suggest_categorical(f"{self.group}.bits", list(self.table.bits))
-        return self._realise(base, ratios, bits)
+        return self._realise(base, ratios, share, bits)
 
     @cached_property
     def parameters(self) -> dict[StudentSpec, dict[str, Any]]:
@@ -130,11 +149,13 @@ class GroupSpace:
         found: dict[StudentSpec, dict[str, Any]] = {}
         for base, dense in enumerate(self.table.bases):
             for ratios in product(dense.prune, repeat=len(dense.hidden)):
-                for bits in self.table.bits:
-                    spec = self._realise(base, ratios, bits)
+                for share, bits in product(dense.inputs, self.table.bits):
+                    spec = self._realise(base, ratios, share, bits)
                     if spec not in found:
-                        layers = {f"{self.group}.{base}.prune.{layer}": ratio for layer, ratio in enumerate(ratios)}
-                        found[spec] = {f"{self.group}.base": base, **layers, f"{self.group}.bits": bits}
+                        own = {f"{self.group}.{base}.prune.{layer}": ratio for layer, ratio in enumerate(ratios)}
+                        if len(dense.inputs) > 1:
+                            own[f"{self.group}.{base}.inputs"] = share
+                        found[spec] = {f"{self.group}.base": base, **own, f"{self.group}.bits": bits}
         return found
 
     def describe(self, parameter: str) -> str:
@@ -153,12 +174,13 @@ class GroupSpace:
             return str(value)
         return f"{self.table.bases[value].family} {self.table.bases[value].widths}"
 
-    def _realise(self, base: int, ratios: Sequence[float], bits: str) -> StudentSpec:
+    def _realise(self, base: int, ratios: Sequence[float], share: float, bits: str) -> StudentSpec:
         dense = self.table.bases[base]
         hidden = tuple(
             pruned_width(width, ratio, dense.round_to) for width, ratio in zip(dense.hidden, ratios, strict=True)
         )
-        return StudentSpec(family=dense.family, base=dense.hidden, hidden=hidden, bits=parse_bits(bits))
+        inputs = kept_inputs(self.features, share)
+        return StudentSpec(family=dense.family, base=dense.hidden, hidden=hidden, bits=parse_bits(bits), inputs=inputs)
 
 
 Candidate = Mapping[str, StudentSpec]
@@ -184,6 +206,11 @@ class SearchSpace:
             for name, value in self.groups[group].parameters[spec].items()
         }
 
+    def seeing(self, features: Mapping[str, int]) -> "SearchSpace":
+        """The same where each group sees so many inputs that change; before, every share of the inputs is all."""
+        groups = {group: replace(space, features=features[group]) for group, space in self.groups.items()}
+        return replace(self, groups=groups)
+
     @property
     def digest(self) -> str:
         """Content hash of the choices, group by group; names and descriptions may change without changing it."""
@@ -207,11 +234,11 @@ def make_space(config: SpaceConfig, groups: Sequence[str]) -> SearchSpace:
         table = config.groups.get(group, config.groups.get("default"))
         if table is None:
             raise ConfigError(f"space {config.name!r}: neither [groups.{group}] nor [groups.default] is there")
-        size = sum(len(base.prune) ** len(base.hidden) for base in table.bases) * len(table.bits)
+        size = sum(len(base.prune) ** len(base.hidden) * len(base.inputs) for base in table.bases) * len(table.bits)
         if size > MAX_SPECS:
             raise ConfigError(
                 f"space {config.name!r}: group {group!r} has {size:,} choices, {MAX_SPECS:,} at most; "
-                "offer fewer pruning ratios, bases or bits"
+                "offer fewer pruning ratios, shares of inputs, bases or bits"
             )
         spaces[group] = GroupSpace(group=group, table=table)
     return SearchSpace(config=config, groups=spaces)

@@ -53,8 +53,12 @@ class StudentSpec:
     hidden: tuple[int, ...]
     """Widths of its own hidden layers; none larger than the base's."""
     bits: Bits = Bits()
+    inputs: int | None = None
+    """How many of the inputs that change it reads, where it is pruned of others; None reads all."""
 
     def __post_init__(self) -> None:
+        if self.inputs is not None and self.inputs < 1:
+            raise ConfigError(f"spec: a student reads at least one input, but got inputs {self.inputs}")
         if len(self.base) != len(self.hidden) or any(
             not 1 <= own <= dense for own, dense in zip(self.hidden, self.base, strict=False)
         ):
@@ -70,7 +74,7 @@ class StudentSpec:
     @property
     def floating(self) -> "StudentSpec":
         """The same shape without quantization."""
-        return StudentSpec(family=self.family, base=self.base, hidden=self.hidden)
+        return StudentSpec(family=self.family, base=self.base, hidden=self.hidden, inputs=self.inputs)
 
     @property
     def digest(self) -> str:
@@ -78,10 +82,12 @@ class StudentSpec:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def __str__(self) -> str:
-        return f"{self.family} {'x'.join(map(str, self.hidden))} {self.bits}"
+        reading = "" if self.inputs is None else f" on {self.inputs} inputs"
+        return f"{self.family} {'x'.join(map(str, self.hidden))} {self.bits}{reading}"
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"base": list(self.base), "hidden": list(self.hidden)}
+        said = asdict(self) | {"base": list(self.base), "hidden": list(self.hidden)}
+        return said if self.inputs is not None else {name: value for name, value in said.items() if name != "inputs"}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "StudentSpec":
@@ -93,7 +99,8 @@ class StudentSpec:
         try:
             bits = Bits(**{name: _whole(width) for name, width in data["bits"].items()})
             base, hidden = (tuple(_whole(width) for width in data[key]) for key in ("base", "hidden"))
-            return cls(family=str(data["family"]), base=base, hidden=hidden, bits=bits)
+            inputs = _whole(data["inputs"]) if "inputs" in data else None
+            return cls(family=str(data["family"]), base=base, hidden=hidden, bits=bits, inputs=inputs)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigError(f"spec {data!r} is not a student spec: {error!r}") from error
 

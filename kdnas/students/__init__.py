@@ -7,11 +7,13 @@ from kdnas.students.card_page import render_card
 from kdnas.students.deepset import DeepSet, DeepSetFamily, QuantDeepSet
 from kdnas.students.fake_quant import FakeQuantMlp
 from kdnas.students.family import (
+    PLACE_BYTES,
     Family,
     IntegerForm,
     IntegerMaker,
     LayerShape,
     Place,
+    Selective,
     Settling,
     TwinMaker,
     Units,
@@ -25,6 +27,7 @@ from kdnas.students.team import Actor, Team
 from kdnas.students.weights import rebuild_student
 
 __all__ = [
+    "PLACE_BYTES",
     "RELU",
     "SOFTSIGN",
     "Activation",
@@ -46,6 +49,7 @@ __all__ = [
     "QuantGru",
     "QuantMlp",
     "Seats",
+    "Selective",
     "Settling",
     "Student",
     "StudentCard",

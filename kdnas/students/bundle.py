@@ -108,7 +108,7 @@ def load_student(path: str | os.PathLike[str]) -> StudentTeam:
     for group, entry in card.groups.items():
         students[group] = _read_student(folder, group, entry, tensors, specs)
         # The card has the students' spaces, and an EnvSpec those of the environment.
-        seen = replace(entry.spaces.spec, constant=())
+        seen = replace(entry.spaces.spec, constant=(), pruned=())
         if entry.spaces.constant:
             constant[group] = entry.spaces.constant
         if entry.view is not None:

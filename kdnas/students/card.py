@@ -91,6 +91,8 @@ class SpacesCard(Strict):
     entities: EntitiesCard | None = None
     constant: tuple[int, ...] = ()
     """Features that never changed in the demonstrations: shown to the student, and not read."""
+    pruned: tuple[int, ...] = ()
+    """Features that the student was pruned of: shown, and not read either."""
 
     @model_validator(mode="after")
     def _are_spaces(self) -> Self:
@@ -109,6 +111,7 @@ class SpacesCard(Strict):
             masked=spaces.masked,
             entities=None if spaces.entities is None else EntitiesCard.of(spaces.entities),
             constant=spaces.constant,
+            pruned=spaces.pruned,
         )
 
     @property
@@ -120,6 +123,7 @@ class SpacesCard(Strict):
             masked=self.masked,
             entities=None if self.entities is None else self.entities.entities,
             constant=self.constant,
+            pruned=self.pruned,
         )
 
 

@@ -26,7 +26,10 @@ def render_card(card: StudentCard) -> str:
         _row("MACs", cost["macs"], teacher["macs"], "count"),
         _row("parameters", cost["params"], teacher["params"], "count"),
         _row("memory", cost["memory_bytes"], teacher["memory_bytes"], "memory"),
-        _row("latency p95 (sum of agents)", cost["latency_s"]["p95"], teacher["latency_s"]["p95"], "time"),
+        *(
+            _row(f"latency {share} (sum of agents)", cost["latency_s"][share], teacher["latency_s"][share], "time")
+            for share in ("p50", "p95", "p99")
+        ),
         *(
             _row(f"{name} (sum of agents)", cost[f"{name}_bytes"], teacher[f"{name}_bytes"], "memory")
             for name in ("flash", "ram")
@@ -36,7 +39,7 @@ def render_card(card: StudentCard) -> str:
         "Memory is the packed weights at their bit-width, biases, scales and activations; a file that stores fewer "
         "than 8 bits in bytes is larger.",
         "",
-        f"Measured on {card.target.name} ({', '.join(card.target.fingerprint.values())}). {card.target.note}",
+        f"Measured on {card.target.name} ({_environment(card)}). {card.target.note}",
         "",
         "| group | agents | student | observations | actions |",
         "|---|---|---|---|---|",
@@ -46,7 +49,7 @@ def render_card(card: StudentCard) -> str:
             for group, entry in card.groups.items()
         ),
         "",
-        *_constant(card),
+        *_unread(card),
         *(
             f"`{', '.join(artifact.files)}` chooses the same action as the students on {artifact.agreed_rows:,} of "
             f"{artifact.checked_rows:,} recorded observations (largest difference of a logit {artifact.max_error:.2g}; "
@@ -77,16 +80,20 @@ def _row(name: str, student: float, teacher: float, dimension: Any) -> str:
     return f"| {name} | {' | '.join(shown)} | {teacher / student:.1f} |" if student else f"| {name} | - | - | - |"
 
 
-def _constant(card: StudentCard) -> list[str]:
+def _environment(card: StudentCard) -> str:
+    return ", ".join(f"{name} {value}" for name, value in card.target.fingerprint.items())
+
+
+def _unread(card: StudentCard) -> list[str]:
     """What is shown to the students and not read; nothing where they read all."""
-    told = [
-        f"{format_features(entry.spaces.constant)} of {group}"
-        for group, entry in card.groups.items()
-        if entry.spaces.constant
-    ]
-    if not told:
-        return []
-    return [f"Features that never changed in the demonstrations are not read: {'; '.join(told)}.", ""]
+    lines = []
+    for what, unread in (
+        ("never changed in the demonstrations", {g: entry.spaces.constant for g, entry in card.groups.items()}),
+        ("mattered least", {group: entry.spaces.pruned for group, entry in card.groups.items()}),
+    ):
+        if told := [f"{format_features(own)} of {group}" for group, own in unread.items() if own]:
+            lines += [f"Features that {what} are not read: {'; '.join(told)}.", ""]
+    return lines
 
 
 def _example(card: StudentCard) -> str:

@@ -14,6 +14,9 @@ from kdnas.policies.arrays import Floats
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.activation import Activation
 
+PLACE_BYTES = 2
+"""Of where one input stands, in the table of a student that was pruned of others."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LayerShape:
@@ -77,7 +80,8 @@ class Family(Protocol):
     the beginning of an episode, to outputs and the next hidden state. Recurrent networks may have
     `unroll(views (K, T, V), hidden (K, H)) -> (K, T, N)`, which answers as T steps would and is faster.
 
-    `spaces` are those of a network, `AgentSpec.inputs`: what never changes is kept from it by the student.
+    `spaces` are those of a network, `AgentSpec.inputs`: what never changes, and what it was pruned of, is kept from it
+    by the student.
 
     Nothing here may train, and nothing may draw from a global generator.
     """
@@ -132,6 +136,18 @@ class TwinMaker(Protocol):
         In evaluation mode it answers as the network does, to the last bit, before it is trained and afterwards. It may
         be a `Settling` one.
         """
+        ...
+
+
+@runtime_checkable
+class Selective(Protocol):
+    """What a family may have besides: networks that can be pruned of inputs.
+
+    `layers` of a spec with `inputs` has `PLACE_BYTES` of table for each of them, which says where it stands.
+    """
+
+    def inputs(self, spec: StudentSpec) -> tuple[Place, ...]:
+        """All places in which inputs stand in the parameters of a float network: input k at `start` + k of an axis."""
         ...
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kdnas.envs.spec import AgentSpec
 from kdnas.spaces.spec import FLOAT_BITS, StudentSpec
 from kdnas.students.fake_quant import snap
-from kdnas.students.family import LayerShape, Place, Units
+from kdnas.students.family import PLACE_BYTES, LayerShape, Place, Units
 from kdnas.students.input_ranges import InputRanges
 from kdnas.students.integer import TANH
 from kdnas.students.integer_gru import IntegerGru, gru_integers
@@ -226,6 +226,9 @@ class GruFamily:
         readers = tuple(Place(parameter=f"{matrix}.weight", axis=1) for matrix in ("state", "head"))
         return [*encoders, Units(layer=last, places=gates + readers)]
 
+    def inputs(self, spec: StudentSpec) -> tuple[Place, ...]:
+        return (Place(parameter="encoder.0.weight" if len(spec.hidden) > 1 else "input.weight", axis=1),)
+
     def quantize(self, network: nn.Module, spec: StudentSpec) -> QuantGru:
         assert isinstance(network, Gru)
         return QuantGru(network, spec)
@@ -250,6 +253,7 @@ class GruFamily:
                 output_bits=bits.activation if index < last else FLOAT_BITS,
                 # Of its rows, or their ratio to that of what they become; of each input, in the first.
                 scales=(rows + columns * (index == 0)) if bits.quantized else 0,
+                table_bytes=PLACE_BYTES * columns if index == 0 and spec.inputs is not None else 0,
             )
             for index, (columns, rows) in enumerate(pairwise(sizes))
         ]

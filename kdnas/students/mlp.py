@@ -12,7 +12,7 @@ from kdnas.envs.spec import AgentSpec
 from kdnas.spaces.spec import FLOAT_BITS, StudentSpec
 from kdnas.students.activation import RELU, SOFTSIGN, Activation
 from kdnas.students.fake_quant import FakeQuantMlp, snap
-from kdnas.students.family import LayerShape
+from kdnas.students.family import PLACE_BYTES, LayerShape, Place
 from kdnas.students.input_ranges import InputRanges
 from kdnas.students.integer_mlp import IntegerMlp, mlp_integers
 from kdnas.students.linears import make_linear
@@ -113,6 +113,9 @@ class MlpFamily:
     def units(self, spec: StudentSpec, spaces: AgentSpec) -> None:
         return None  # torch-pruning understands it
 
+    def inputs(self, spec: StudentSpec) -> tuple[Place, ...]:
+        return (Place(parameter="linears.0.weight", axis=1),)
+
     def quantize(self, network: nn.Module, spec: StudentSpec) -> QuantMlp:
         assert isinstance(network, Mlp)
         return QuantMlp(network, spec)
@@ -140,6 +143,7 @@ class MlpFamily:
                 output_bits=spec.bits.activation if index < last else FLOAT_BITS,
                 # Of its rows, or their ratio to that of the activations it writes; of each input, in the first.
                 scales=(rows + columns * (index == 0)) if spec.bits.quantized else 0,
+                table_bytes=PLACE_BYTES * columns if index == 0 and spec.inputs is not None else 0,
             )
             for index, (columns, rows) in enumerate(pairwise(sizes))
         ]

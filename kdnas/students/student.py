@@ -1,5 +1,6 @@
 """`Student`: a spec with weights, for one group."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,11 @@ class Normalisation:
     shift: tuple[float, ...]
     scale: tuple[float, ...]
 
+    def of(self, places: Sequence[int]) -> "Normalisation":
+        """That of some of the features, by their places."""
+        shift, scale = (tuple(values[place] for place in places) for values in (self.shift, self.scale))
+        return Normalisation(shift=shift, scale=scale)
+
 
 class Student(nn.Module):
     """What one group's agents see -> what they do: logits of discrete actions, means of continuous ones.
@@ -30,7 +36,7 @@ class Student(nn.Module):
     the beginning of an episode: (..., T, V) to (..., T, N); `step` goes on from a hidden state.
 
     Views are whole; its network is one of `spaces.inputs` and is not shown the features that never change, which could
-    do no more than a bias does.
+    do no more than a bias does, nor those that it was pruned of.
     """
 
     kept: Tensor
@@ -45,7 +51,7 @@ class Student(nn.Module):
         self.network = network
         self.hidden_size = load_family(spec.family).hidden_size(spec)
         """Numbers that it remembers from one step to the next; 0 unless it is recurrent."""
-        if spaces.constant:
+        if not spaces.reads_all:
             self.register_buffer("kept", torch.tensor(spaces.kept), persistent=False)
         if normalisation is not None:
             self.register_buffer("shift", torch.tensor(normalisation.shift), persistent=False)
@@ -92,7 +98,7 @@ class Student(nn.Module):
     def read(self, views: Tensor) -> Tensor:
         """Views (..., V) -> what the network is shown of them (..., len(`spaces.kept`)): selected, and normalised."""
         # One operator wherever the features stand: onnxruntime gathers in half the time of a slice.
-        features = views.index_select(-1, self.kept) if self.spaces.constant else views
+        features = views if self.spaces.reads_all else views.index_select(-1, self.kept)
         return features if self.normalisation is None else (features - self.shift) * self.scale
 
     def check_finite(self) -> None:

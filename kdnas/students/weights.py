@@ -69,6 +69,11 @@ def rebuild_student(
     """
     family = load_family(spec.family)
     inputs = spaces.inputs
+    if spec.inputs != (inputs.observation_size if spaces.pruned else None):
+        raise BundleError(
+            f"{where}: the spec {spec} is not one of a student that reads {inputs.observation_size} features and is "
+            f"pruned of {len(spaces.pruned)}"
+        )
     weights = sum(layer.rows * layer.columns for layer in family.layers(spec, inputs))
     if weights > MAX_WEIGHTS:
         raise BundleError(f"{where}: the spec {spec} has {weights:,} weights; a student has {MAX_WEIGHTS:,} at most")

@@ -39,12 +39,14 @@ def largest(specs: dict[str, list[StudentSpec]]) -> dict[str, StudentSpec]:
 
 
 def uniform(space: SearchSpace, ratio: float) -> dict[str, StudentSpec]:
-    """Every hidden layer of a group's first base pruned by one ratio, 8 bits everywhere; the nearest spec there is."""
+    """Every hidden layer of a group's first base pruned by one ratio, all inputs, 8 bits everywhere; the nearest spec
+    there is."""
 
-    def distance(spec: StudentSpec, first: tuple[int, ...]) -> tuple[bool, float, int]:
+    def distance(spec: StudentSpec, first: tuple[int, ...]) -> tuple[bool, float, bool, int]:
         off = sum(abs(1 - own / dense - ratio) for own, dense in zip(spec.hidden, spec.base, strict=True))
         bits = spec.bits
-        return spec.base != first, off, abs(bits.weight - 8) + abs(bits.activation - 8) + abs(bits.input - 8)
+        narrow = spec.inputs is not None
+        return spec.base != first, off, narrow, abs(bits.weight - 8) + abs(bits.activation - 8) + abs(bits.input - 8)
 
     chosen = {}
     for group, choices in space.groups.items():

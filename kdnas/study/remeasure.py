@@ -9,6 +9,7 @@ from kdnas.errors import RunError
 from kdnas.policies.arrays import Floats
 from kdnas.profiling.pricer import with_measurement
 from kdnas.profiling.target import Measurement, Target
+from kdnas.profiling.timing import DRIFT
 from kdnas.study.front import Member
 from kdnas.study.setup import Setup
 from kdnas.study.watch import Watch
@@ -28,7 +29,7 @@ def remeasure(
     """The members at the price of their finished students, measured while nothing else runs.
 
     During the search a shape is measured once, with any weights, while others may use the machine. Who breaks the
-    budget here leaves the front, with a message.
+    budget here leaves the front, with a message; so it is said where the machine was not as fast all the while.
 
     Raises:
         RunError: nobody is left.
@@ -43,7 +44,12 @@ def remeasure(
             key = setup.pools[group].name, student.spec.digest
             if key not in known:
                 times = [target.measure_student(student, recorded[group]) for _ in range(REPEATS)]
-                known[key] = sorted(times, key=lambda each: each.p50_s)[REPEATS // 2]
+                known[key] = taken = sorted(times, key=lambda each: each.p50_s)[REPEATS // 2]
+                if taken.drift > DRIFT:
+                    watch.message(
+                        f"{student.spec} of {group} was measured on a restless machine: while it was, the reference "
+                        f"kernel drifted by {taken.drift:.0%}"
+                    )
             costs[group] = with_measurement(member.cost.agents[group], known[key])
         cost = TeamCost(agents=costs, seats=member.cost.seats)
         broken = {text: share for text, share in setup.budget.violations(cost, member.teacher).items() if share > 0}

@@ -17,19 +17,20 @@ from kdnas.study.setup import Setup
 def removable_features(
     setup: Setup, bank: StudentBank, members: Sequence[Member], recorded: Mapping[str, Floats]
 ) -> dict[str, tuple[int, ...]]:
-    """Group -> the features of its view that every student of the front reads for nothing.
+    """Group -> the features of its view that no student of the front needs.
 
-    Such a feature may be replaced by its mean, and a student acts as before on `AGREEMENT` of the recorded views. That
-    is tried for one feature at a time: two that stand in for each other may both be listed. Groups with recurrent
-    students are left out, for recorded views say nothing of what they remember.
+    Students were pruned of it; or it may be replaced by its mean, and they act as before on `AGREEMENT` of the recorded
+    views. That is tried for one feature at a time: two that stand in for each other may both be listed. It is not tried
+    on recurrent students, for recorded views say nothing of what they remember.
     """
     found: dict[str, tuple[int, ...]] = {}
     for group in setup.spec.groups:
         specs = dict.fromkeys(member.candidate[group] for member in members)
         students = [bank.load(setup.pools[group], bank.last(spec)) for spec in specs]
-        if any(student.hidden_size for student in students):
-            continue
-        needless = [set(needless_features(student, recorded[group])) for student in students]
+        needless = [
+            {*student.spaces.pruned, *([] if student.hidden_size else needless_features(student, recorded[group]))}
+            for student in students
+        ]
         if common := set.intersection(*needless):
             found[group] = tuple(sorted(common))
     return found

@@ -19,6 +19,7 @@ from kdnas.errors import ConfigError, KdnasError, PluginError, TeacherError, des
 from kdnas.evaluation.seeds import SeedSets
 from kdnas.profiling.target import Target
 from kdnas.spaces.space import SearchSpace, SpaceConfig, make_space
+from kdnas.students.family import Selective, load_family
 from kdnas.teachers.episodes import Episodes
 from kdnas.teachers.teacher import Teacher
 
@@ -64,7 +65,8 @@ class Setup:
         found = {name: constant_features(demonstrations, pool) for name, pool in pools.items()}
         constant = {group: found[pool.name] for group, pool in self.pools.items() if found[pool.name]}
         spec = replace(self.env.spec, constant=constant)
-        return replace(self, constant=constant, pools=make_pools(spec, self.teacher))
+        space = self.space.seeing({group: len(spec.student_spec(group).kept) for group in spec.groups})
+        return replace(self, constant=constant, pools=make_pools(spec, self.teacher), space=space)
 
     def make_real_env(self, processes: int = 1) -> TeamEnv:
         """The real environment, for final scores."""
@@ -135,6 +137,8 @@ def open_study(file: StudyFile) -> Setup:
     real = make_env(config.env, file.folder, observe=config.observe)
     budget.check_scopes(real.spec.groups)
     space = make_space(file.space, list(real.spec.groups))
+    _check_inputs(space)
+    space = space.seeing({group: real.spec.student_spec(group).observation_size for group in real.spec.groups})
     teacher = open_teacher(file, real.spec)
     twin = make_twin(config.env, file.folder, observe=config.observe)
     if twin is not None:
@@ -150,6 +154,20 @@ def open_study(file: StudyFile) -> Setup:
         budget=budget,
         seeds=SeedSets(config.search.seed),
     )
+
+
+def _check_inputs(space: SearchSpace) -> None:
+    """
+    Raises:
+        ConfigError: students of some family are to do without inputs, and cannot.
+    """
+    for group, own in space.groups.items():
+        for base in own.table.bases:
+            if min(base.inputs) < 1 and not isinstance(load_family(base.family), Selective):
+                raise ConfigError(
+                    f"space {space.config.name!r}: group {group!r}: students of the family {base.family!r} read all of "
+                    "their inputs; leave out inputs in this base, or take another family"
+                )
 
 
 def _check_device(device: str) -> None:

@@ -17,7 +17,7 @@ from kdnas.policies.actions import Discrete
 from kdnas.profiling.flops import count_macs
 from kdnas.profiling.memory import bops, memory_bytes
 from kdnas.spaces.spec import FLOAT_BITS, Bits, StudentSpec
-from kdnas.students.family import Family, LayerShape
+from kdnas.students.family import PLACE_BYTES, Family, LayerShape, Selective
 from kdnas.students.student import Student
 from kdnas.students.weights import read_tensors, rebuild_student, student_tensors, write_tensors
 from kdnas.testing.contract import contract, weights_of
@@ -35,6 +35,8 @@ SPACES = AgentSpec(
 )
 EIGHT = Bits(input=8, weight=8, activation=8)
 ROWS, STEPS = 16, 16
+INPUTS = 3
+"""Of the seven, for families that can do without some."""
 SAME = 1e-4
 """Largest difference between outputs that are the same but for the order of float sums."""
 CLOSE = 0.25
@@ -52,7 +54,7 @@ def check_family(family: Family, *, base: Sequence[int] = (16, 12), hidden: Sequ
     Raises:
         AssertionError: networks of other widths than their spec's, `layers` that are not those of the network, random
             numbers from elsewhere than the generator, a pruned or quantized network that cannot be trained, or whose
-            saved weights do not bring it back to the last bit.
+            saved weights do not bring it back to the last bit, or one that does without inputs and keeps others.
     """
     name = getattr(family, "name", type(family).__name__)
     with contract(f"family {name!r}"):
@@ -66,6 +68,8 @@ def check_family(family: Family, *, base: Sequence[int] = (16, 12), hidden: Sequ
             _check_build(family, spec)
             _check_layers(family, spec)
         _check_lineage(family, dense, pruned)
+        if isinstance(family, Selective):
+            _check_inputs(family, dense, replace(pruned, inputs=INPUTS))
 
 
 def _build(family: Family, spec: StudentSpec, seed: int = 0) -> nn.Module:
@@ -166,6 +170,32 @@ def _check_lineage(family: Family, dense: StudentSpec, pruned: StudentSpec) -> N
         _check_round_trip(student)
 
 
+def _check_inputs(family: Family, dense: StudentSpec, fewer: StudentSpec) -> None:
+    """A student that is pruned of inputs has the matrices and the table that it is priced at, in float and integers."""
+    observations = _observations()
+    # Only what is read can matter: the loss is what a student says of the last features.
+    seen = torch.cat([torch.zeros_like(observations[..., INPUTS:]), observations[..., -INPUTS:]], -1)
+    ancestor = Student(dense, SPACES, _build(family, dense))
+    small = prune(ancestor, fewer, family, lambda student: student(seen).square().mean())
+    want = tuple(range(SPACES.observation_size))[-INPUTS:]
+    assert small.spaces.kept == want, f"{fewer}: the inputs {want} alone matter, and it reads {small.spaces.kept}"
+    shapes = [
+        {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        for network in (small.network, family.build(fewer, small.spaces.inputs, torch.Generator().manual_seed(0)))
+    ]
+    assert shapes[0] == shapes[1], f"{fewer}: pruned it has the tensors {shapes[0]}, built {shapes[1]}"
+    integer = quantize(small, replace(fewer, bits=EIGHT), family, [observations])
+    for student in (small, integer):
+        _check_steps(student.eval())
+        _check_round_trip(student)
+        every, none = (
+            sum(layer.table_bytes for layer in family.layers(spec, small.spaces.inputs))
+            for spec in (student.spec, replace(student.spec, inputs=None))
+        )
+        said = f"{student.spec}: layers() must have {PLACE_BYTES} more bytes of tables for each input that is kept"
+        assert every - none == PLACE_BYTES * INPUTS, said
+
+
 def _check_close(floating: Student, integer: Student) -> None:
     observations = _observations()
     with torch.no_grad():
@@ -223,7 +253,7 @@ def _check_round_trip(student: Student) -> None:
         path = Path(folder) / "student.safetensors"
         write_tensors(path, student_tensors(student), {})
         tensors, _ = read_tensors(path)
-    rebuilt = rebuild_student(student.spec, SPACES, tensors, where=f"{student.spec} rebuilt")
+    rebuilt = rebuild_student(student.spec, student.spaces, tensors, where=f"{student.spec} rebuilt")
     with torch.no_grad():
         same = torch.equal(rebuilt(_observations()), student(_observations()))
     assert same, f"{student.spec}: rebuilt from its saved weights it answers differently; keep all it needs in buffers"

@@ -87,6 +87,8 @@ def _check_measurement(what: str, measured: Measurement) -> Measurement:
     assert 0 < p50 <= p95 <= p99, (
         f"0 < p50 <= p95 <= p99 must hold for {what}, but they are {p50:.3g} s, {p95:.3g} s and {p99:.3g} s"
     )
+    assert 0 <= measured.reference_s < math.inf, f"the reference took {measured.reference_s} s beside {what}"
+    assert 0 <= measured.drift < math.inf, f"the reference drifted by {measured.drift} beside {what}"
     return measured
 
 

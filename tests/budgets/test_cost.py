@@ -15,9 +15,25 @@ def cost(macs: int, **others: float) -> Cost:
 
 # 18-24-24-5: MACs 18*24 + 24*24 + 24*5 = 432 + 576 + 120 = 1128, parameters 1128 + 24 + 24 + 5 = 1181.
 # Float: BOPs 1128 * 32 * 32 = 1,155,072; memory 4 * 1181 + the largest live pair of vectors (24 + 24) * 4 = 4916.
-SPREAD = Cost(macs=1128, bops=1_155_072, params=1181, memory_bytes=4916, latency_p50_s=6e-6, latency_p95_s=9e-6)
+SPREAD = Cost(
+    macs=1128,
+    bops=1_155_072,
+    params=1181,
+    memory_bytes=4916,
+    latency_p50_s=6e-6,
+    latency_p95_s=9e-6,
+    latency_p99_s=1e-5,
+)
 # 3-8-3: MACs 24 + 24 = 48, parameters 48 + 8 + 3 = 59, BOPs 48 * 1024 = 49,152, memory 4 * 59 + (8 + 3) * 4 = 280.
-SPEAKER = Cost(macs=48, bops=49_152, params=59, memory_bytes=280, latency_p50_s=5e-6, latency_p95_s=2e-5)
+SPEAKER = Cost(
+    macs=48,
+    bops=49_152,
+    params=59,
+    memory_bytes=280,
+    latency_p50_s=5e-6,
+    latency_p95_s=2e-5,
+    latency_p99_s=3e-5,
+)
 
 
 def test_a_multiply_accumulate_is_two_flops():
@@ -33,6 +49,7 @@ def test_a_sum_adds_every_number():
         memory_bytes=5196,  # 4916 + 280
         latency_p50_s=pytest.approx(11e-6),
         latency_p95_s=pytest.approx(29e-6),  # one after the other
+        latency_p99_s=pytest.approx(4e-5),
     )
 
 
@@ -50,10 +67,16 @@ def test_json_round_trip():
         "bops": 1_155_072,
         "params": 1181,
         "memory_bytes": 4916,
-        "latency_s": {"p50": 6e-6, "p95": 9e-6},
+        "latency_s": {"p50": 6e-6, "p95": 9e-6, "p99": 1e-5},
         "flash_bytes": 0,
         "ram_bytes": 0,
     }
+
+
+def test_a_record_without_the_99th_percentile_has_none():
+    written = SPREAD.as_json()
+    del written["latency_s"]["p99"]
+    assert Cost.from_json(written) == replace(SPREAD, latency_p99_s=0.0)
 
 
 def test_flash_and_ram_of_agents_add_up():
@@ -80,6 +103,7 @@ def test_the_worst_agent_takes_each_number_where_it_is_largest():
         memory_bytes=4916,
         latency_p50_s=6e-6,
         latency_p95_s=2e-5,  # the speaker's: each number on its own
+        latency_p99_s=3e-5,
     )
 
 

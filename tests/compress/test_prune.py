@@ -9,7 +9,9 @@ import torch_pruning
 from torch import Tensor
 
 from kdnas.compress import prune
+from kdnas.envs.spec import AgentSpec
 from kdnas.errors import StudentError
+from kdnas.policies.actions import Discrete
 from kdnas.spaces.space import parse_bits, pruned_width
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students import Normalisation, Place, Student, Units, load_family
@@ -228,3 +230,72 @@ def test_what_is_not_read_stays_so(family: str) -> None:
     other = TRACKS.clone()
     other[..., [1, 14, 17]] = 7.0
     assert torch.equal(pruned(other), pruned(TRACKS))
+
+
+# Inputs.
+
+
+def test_inputs_are_ranked_by_the_columns_that_read_them() -> None:
+    """By hand: three inputs, two ReLU units that are always active, one output, and the loss is the output."""
+    spaces = AgentSpec(observation_size=4, actions=Discrete(1), constant=(1,))
+    whole = StudentSpec(family="mlp", base=(2,), hidden=(2,))
+    network = FAMILY.build(whole, spaces.inputs, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        network.linears[0].weight.copy_(torch.tensor([[1.0, -4.0, 0.5], [2.0, 1.0, 0.5]]))
+        network.linears[0].bias.fill_(100.0)
+        network.linears[1].weight.copy_(torch.tensor([[3.0, -1.0]]))
+    normalisation = Normalisation(shift=(0.0, 1.0, 2.0), scale=(1.0, 2.0, 1.0))
+    dense = Student(whole, spaces, network, normalisation).eval()
+    seen = torch.tensor([[1.0, 9.0, 1.5, 6.0]])
+    # Of features 0, 2 and 3 the network reads 1, (1.5 - 1) * 2 = 1 and 6 - 2 = 4. dL/dw of unit u and input k is
+    # v[u] * x[k] with v = 3, -1. Importance: |1 * 3 * 1| + |2 * -1 * 1| = 5; |-4 * 3| + |1 * -1| = 13;
+    # |.5 * 3 * 4| + |.5 * -1 * 4| = 8.
+    for count, kept, shift in ((2, (2, 3), (1.0, 2.0)), (1, (2,), (1.0,))):
+        fewer = prune(dense, replace(whole, inputs=count), FAMILY, lambda student: student(seen).sum())
+        assert (fewer.spaces.kept, fewer.spaces.constant) == (kept, (1,))
+        assert fewer.normalisation == Normalisation(shift=shift, scale=(2.0, 1.0)[:count])
+        assert (fewer.spec, fewer.training) == (replace(whole, inputs=count), False)
+        assert fewer.network.linears[0].weight.tolist() == [[-4.0, 0.5][:count], [1.0, 0.5][:count]]
+        assert torch.equal(fewer.network.linears[0].bias, dense.network.linears[0].bias)
+        assert torch.equal(fewer.network.linears[1].weight, dense.network.linears[1].weight)
+    # 100 + -4 * 1 + .5 * 4 = 98 and 100 + 1 + 2 = 103 without feature 0: 3 * 98 - 103, and the output's bias.
+    fewer = prune(dense, replace(whole, inputs=2), FAMILY, lambda student: student(seen).sum())
+    assert fewer(seen).item() == pytest.approx(3 * 98 - 103 + network.linears[1].bias.item())
+
+
+@pytest.mark.parametrize("family", ["mlp", "mlp_softsign", "gru"])
+def test_dead_inputs_go_first_and_the_rest_is_pruned_as_before(family: str) -> None:
+    spaces, known = replace(SPREAD, constant=(1, 14, 17)), load_family(family)
+    whole = StudentSpec(family=family, base=(12, 8), hidden=(12, 8))
+    network = known.build(whole, spaces.inputs, torch.Generator().manual_seed(0))
+    dead = [0, 3, 4, 9, 16]  # five of the fifteen that change
+    (place,) = known.inputs(whole)
+    with torch.no_grad():
+        dict(network.named_parameters())[place.parameter][:, [spaces.kept.index(feature) for feature in dead]] = 0.0
+    dense = Student(whole, spaces, network).eval()
+    before = {name: tensor.clone() for name, tensor in dense.state_dict().items()}
+
+    fewer = prune(dense, replace(whole, inputs=10), known, lambda one: one(TRACKS).square().mean())
+    assert fewer.spaces.pruned == tuple(dead)
+    torch.testing.assert_close(fewer(TRACKS), dense(TRACKS), rtol=0, atol=1e-6)
+    other = TRACKS.clone()
+    other[..., [*dead, 1, 14, 17]] = 7.0
+    assert torch.equal(fewer(other), fewer(TRACKS))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in dense.state_dict().items())
+
+    smaller = replace(whole, hidden=(6, 4), inputs=10)
+    both = prune(dense, smaller, known, lambda one: one(TRACKS).square().mean())
+    assert both.spaces == fewer.spaces
+    assert sum(weight.numel() for weight in both.parameters() if weight.ndim == 2) == sum(
+        layer.rows * layer.columns for layer in known.layers(smaller, both.spaces.inputs)
+    )
+    units_alone = prune(fewer, replace(smaller, base=(12, 8)), known, lambda one: one(TRACKS).square().mean())
+    for name, tensor in both.network.state_dict().items():
+        assert torch.equal(tensor, units_alone.network.state_dict()[name])
+
+
+def test_a_family_that_reads_all_is_refused(make_family: MakeFamily) -> None:
+    family, dense = make_family("deepset", 4, 6)
+    want = StudentSpec(family="deepset", base=(4, 6), hidden=(4, 6), inputs=9)
+    with pytest.raises(StudentError, match="on 9 inputs: networks of 'deepset' read all of their inputs"):
+        prune(dense, want, family, episodes)

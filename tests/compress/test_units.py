@@ -2,9 +2,9 @@ import torch
 from torch import nn
 
 from kdnas.compress.units import choose_units, cut_units, unit_importance
-from kdnas.students.family import Place, Units
+from kdnas.students.family import Place
 
-ROWS = Units(layer=0, places=(Place(parameter="a", axis=0, start=1), Place(parameter="b", axis=0)))
+ROWS = (Place(parameter="a", axis=0, start=1), Place(parameter="b", axis=0))
 
 
 def test_importance_by_hand() -> None:
@@ -22,7 +22,7 @@ def test_the_lowest_of_equals_stay_and_the_order_too() -> None:
 
 
 def test_entries_of_units_that_go_are_cut_on_both_axes() -> None:
-    columns = Units(layer=1, places=(Place(parameter="a", axis=1, start=1),))
+    columns = (Place(parameter="a", axis=1, start=1),)
     tensors = {"a": torch.arange(12.0).reshape(3, 4), "b": torch.tensor([7.0, 8.0]), "c": torch.zeros(2)}
     left = cut_units(tensors, [(ROWS, torch.tensor([1]), 2), (columns, torch.tensor([0, 2]), 3)])
     # Rows 0 (nobody's) and 2 (unit 1), columns 0 (nobody's), 1 and 3.

@@ -25,15 +25,17 @@ def bank(tmp_path: Path) -> StudentBank:
     return StudentBank(folder=tmp_path / "bank", environment="env", recipe=DistillTable(), seed=0)
 
 
-def student(bits: str = "float", normalisation: Normalisation | None = None) -> Student:
-    spec = replace(SPEC, bits=parse_bits(bits))
+def student(
+    bits: str = "float", normalisation: Normalisation | None = None, spaces: AgentSpec = SPACES
+) -> Student:
+    spec = replace(SPEC, bits=parse_bits(bits), inputs=len(spaces.kept) if spaces.pruned else None)
     family, generator = load_family("mlp"), torch.Generator().manual_seed(0)
-    network = family.build(SPEC, SPACES, generator)
+    network = family.build(SPEC, spaces.inputs, generator)
     if spec.bits.quantized:
         network = family.quantize(network, spec).train()
         for _ in range(40):
-            network(torch.randn(32, 3, generator=generator))
-    return Student(spec, SPACES, network, normalisation).eval()
+            network(torch.randn(32, len(spaces.kept), generator=generator))
+    return Student(spec, spaces, network, normalisation).eval()
 
 
 def test_the_address_changes_with_each_ingredient(bank: StudentBank) -> None:
@@ -52,6 +54,8 @@ def test_the_address_changes_with_each_ingredient(bank: StudentBank) -> None:
         (bank, replace(POOL, view=View(observation_size=5, own=(0, 1, 3))), SPEC),
         (replace(bank, recipe=DistillTable(loss={"role": 0.1})), POOL, SPEC),
         (bank, POOL, replace(SPEC, hidden=(7,))),
+        (bank, POOL, replace(SPEC, inputs=2)),
+        (bank, POOL, replace(SPEC, inputs=1)),
         (bank, POOL, replace(SPEC, base=(12,))),
         (bank, POOL, replace(SPEC, bits=parse_bits("w4a8i8"))),
         (bank, POOL, replace(SPEC, bits=parse_bits("w4a8i7"))),
@@ -79,6 +83,30 @@ def test_what_is_loaded_is_what_was_stored(bank: StudentBank, bits: str, normali
     assert torch.equal(again(seen), one(seen))
     assert (again.spec, again.normalisation, again.training) == (one.spec, normalisation, False)
     assert [path.suffix for path in bank.folder.iterdir()] == [".safetensors"]
+
+
+@pytest.mark.parametrize("bits", ["float", "w4a8i8"])
+def test_which_inputs_a_student_reads_is_stored_with_it(bank: StudentBank, bits: str) -> None:
+    one = student(bits, Normalisation(shift=(1.0, -2.0), scale=(0.5, 2.0)), replace(SPACES, pruned=(1,)))
+    bank.store(POOL, one)
+    again = bank.load(POOL, one.spec)
+    assert (again.spaces, again.normalisation) == (one.spaces, one.normalisation)
+    seen = torch.randn(500, 3, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(again(seen), one(seen))
+    other = seen.clone()
+    other[:, 1] = 9.0
+    assert torch.equal(again(other), one(seen))
+
+
+@pytest.mark.parametrize("pruned", [[0, 1], [], [3], [1, 0], None, ["0"]])
+def test_inputs_that_are_not_those_of_the_spec(bank: StudentBank, pruned: Any) -> None:
+    one = student(spaces=replace(SPACES, pruned=(1,)))
+    bank.store(POOL, one)
+    (path,) = bank.folder.iterdir()
+    tensors, facts = read_tensors(path)
+    write_tensors(path, {name: tensor.clone() for name, tensor in tensors.items()}, facts | {"pruned": pruned})
+    with pytest.raises(RunError, match="banked student mlp 8 float on 2 inputs cannot be used"):
+        bank.load(POOL, one.spec)
 
 
 def test_a_file_says_how_long_its_student_was_trained(bank: StudentBank) -> None:

@@ -128,6 +128,32 @@ def test_constant_features_that_cannot_be_left_out(constant: tuple[int, ...], sa
         AgentSpec(observation_size=6, actions=Discrete(3), entities=WALLS, constant=constant)
 
 
+def test_pruned_features_are_seen_and_not_read() -> None:
+    spaces = AgentSpec(observation_size=6, actions=Discrete(3), entities=WALLS, constant=(1,))
+    fewer = spaces.reading((0, 3, 4))
+    assert (fewer.constant, fewer.pruned, fewer.kept) == ((1,), (2, 5), (0, 3, 4))
+    # What is left of the walls is no entity.
+    assert fewer.inputs == AgentSpec(observation_size=3, actions=Discrete(3))
+    assert (fewer.reads_all, spaces.reads_all, SMALL.reads_all) == (False, False, True)
+    assert spaces.reading(spaces.kept) == spaces
+    assert fewer.reading((3,)).pruned == (0, 2, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("pruned", "said"),
+    [
+        ((6,), r"pruned: features are counted from 0 to 5, .* but got \[6\]"),
+        ((3, 2), r"in ascending order, none of them constant, but got \[3, 2\]"),
+        ((2, 2), r"each once .* but got \[2, 2\]"),
+        ((1,), r"none of them constant, but got \[1\]"),
+        ((0, 2, 3, 4, 5), "pruned: all 5 features that change; a student reads at least one"),
+    ],
+)
+def test_features_that_nobody_can_be_pruned_of(pruned: tuple[int, ...], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        AgentSpec(observation_size=6, actions=Discrete(3), constant=(1,), pruned=pruned)
+
+
 def test_constant_features_are_counted_in_what_students_see() -> None:
     spec = EnvSpec(
         name="toy",

@@ -31,7 +31,8 @@ def make_student() -> MakeStudent:
         kind: str = "mlp",
     ) -> Student:
         generator = torch.Generator().manual_seed(0)
-        spec = StudentSpec(family=kind, base=hidden, hidden=hidden, bits=parse_bits(bits))
+        inputs = len(spaces.kept) if spaces.pruned else None
+        spec = StudentSpec(family=kind, base=hidden, hidden=hidden, bits=parse_bits(bits), inputs=inputs)
         family = load_family(kind)
         network = family.build(spec, spaces.inputs, generator)
         if spec.bits.quantized:

@@ -34,7 +34,8 @@ FORMATS = ["float", "w8a8i8", "w4a4i4"]
 
 
 def make(family: str, bits: str, spaces: AgentSpec = SPACES) -> Student:
-    known, spec = load_family(family), StudentSpec(family=family, base=(16, 12), hidden=(16, 12), bits=parse_bits(bits))
+    known, widths, inputs = load_family(family), (16, 12), len(spaces.kept) if spaces.pruned else None
+    spec = StudentSpec(family=family, base=widths, hidden=widths, bits=parse_bits(bits), inputs=inputs)
     network = known.build(spec.floating, spaces.inputs, torch.Generator().manual_seed(0))
     features = len(spaces.kept)
     normalisation = Normalisation(shift=(0.1,) * features, scale=(1.5,) * features)
@@ -54,6 +55,28 @@ def test_the_artifact_acts_as_its_students(
     assert artifact.checked_rows == 320
     assert artifact.agreed_rows >= 319  # a number halfway between two integers may be rounded the other way
     assert artifact.max_error < (1e-5 if bits == "float" else 0.5)
+
+
+@pytest.mark.parametrize("family", ["mlp", "mlp_softsign", "gru"])
+@pytest.mark.parametrize("bits", FORMATS)
+def test_inputs_that_students_were_pruned_of_are_fed_and_not_read(
+    family: str, bits: str, make_team: MakeTeam, tmp_path: Path
+) -> None:
+    spaces = replace(SPACES, constant=(14, 15), pruned=(0, 4, 9, 16), masked=False)
+    team = make_team({"pair": make(family, bits, spaces)}, {"pair": ("left", "right")})
+    rows = TRACKS.flatten(0, 1).numpy()
+    artifact = OnnxExporter().export(team, tmp_path, recorded={"pair": rows})
+    assert artifact.agreed_rows >= 319
+    assert artifact.max_error < (1e-5 if bits == "float" else 0.5)
+    session = open_session((tmp_path / "team.onnx").read_bytes())
+    assert session.get_inputs()[0].shape == ["batch", 18]
+    other = rows.copy()
+    other[:, [0, 4, 9, 14, 15, 16]] = 1e3
+    feeds = {"left.observation": rows, "right.observation": other}
+    if family == "gru":
+        feeds |= dict.fromkeys(("left.hidden", "right.hidden"), np.zeros((320, 12), np.float32))
+    left, right = session.run(["left.outputs", "right.outputs"], feeds)
+    assert (left == right).all()
 
 
 @torch.no_grad()

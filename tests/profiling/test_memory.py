@@ -1,3 +1,5 @@
+import pytest
+
 from kdnas.envs.entities import Entities, EntitySet
 from kdnas.envs.spec import AgentSpec
 from kdnas.policies.actions import Discrete
@@ -44,6 +46,15 @@ def test_inputs_have_bits_of_their_own() -> None:
 def test_normalisation_stores_a_shift_and_a_scale_a_feature() -> None:
     layers = _layers("w4a8i8", 16)
     assert memory_bytes(layers, 18) == 460 + 18 * 8
+
+
+@pytest.mark.parametrize("family", ["mlp", "mlp_softsign", "gru"])
+def test_where_inputs_stand_takes_two_bytes_each_where_not_all_are_read(family: str) -> None:
+    spaces = AgentSpec(observation_size=18, actions=Discrete(5)).reading((0, 3, 4, 7, 9, 17)).inputs
+    spec = StudentSpec(family=family, base=(8, 8), hidden=(8, 8), bits=parse_bits("w8a8i8"), inputs=6)
+    every = StudentSpec(family=family, base=(8, 8), hidden=(8, 8), bits=parse_bits("w8a8i8"))
+    known = load_family(family)
+    assert memory_bytes(known.layers(spec, spaces)) == memory_bytes(known.layers(every, spaces)) + 6 * 2
 
 
 def test_a_gru_by_hand() -> None:

@@ -76,7 +76,7 @@ def test_a_student_by_hand(teacher: Teacher, target: _CountingTarget) -> None:
     cost = Pricer(ENV, teacher, target).price("pair", _spec("w4a8i8", 16))
     # 18*16 + 16*5 = 368 MACs; memory as in test_memory; the first measurement.
     assert (cost.macs, cost.flops, cost.params, cost.memory_bytes, cost.bops) == (368, 736, 389, 460, 11_776)
-    assert (cost.latency_p50_s, cost.latency_p95_s) == (1e-6, 2e-6)
+    assert (cost.latency_p50_s, cost.latency_p95_s, cost.latency_p99_s) == (1e-6, 2e-6, 1.0)
 
 
 def test_normalisation_costs_a_mac_and_eight_bytes_a_feature(teacher: Teacher, target: _CountingTarget) -> None:
@@ -211,3 +211,27 @@ def test_what_never_changes_costs_nothing(teacher: Teacher, target: _CountingTar
     assert len(target.asked) == 2
     # The teacher is counted with all that it reads.
     assert pricer.teacher_cost().agents["pair"].macs == 18 * 128 + 128 * 128 + 128 * 5
+
+
+def test_inputs_that_a_student_does_without_cost_nothing(teacher: Teacher, target: _CountingTarget) -> None:
+    pricer = Pricer(ENV, teacher, target, normalised=True)
+    spec = replace(_spec("w4a8i8", 16), inputs=14)
+    cost = pricer.price("pair", spec)
+    # As where four never change, and where the 14 stand: 2 bytes each.
+    assert (cost.macs, cost.params) == (304 + 14, 304 + 21)
+    assert cost.memory_bytes == 152 + 4 * 21 + 4 * (21 + 14) + 36 + 8 * 14 + 2 * 14
+    constant = Pricer(replace(ENV, constant={"pair": (14, 15, 16, 17)}), teacher, target, normalised=True,
+                      measured=pricer.measurements())  # fmt: skip
+    # The same time: a target is shown 18 features and reads 14.
+    assert constant.price("pair", _spec("w4a8i8", 16)).memory_bytes == cost.memory_bytes - 2 * 14
+    assert target.asked == ["mlp 16 w4a8i8 on 14 inputs"]
+    # Of those that change: 11 of 14 are left.
+    assert constant.price("pair", replace(spec, inputs=11)).macs == 11 * 16 + 16 * 5 + 11
+    assert target.asked[1:] == ["mlp 16 w4a8i8 on 11 inputs"]
+
+
+def test_what_stands_in_sets_of_entities_is_pruned_as_anything_else(teacher: Teacher, target: _CountingTarget) -> None:
+    entities = Entities(own=(2, 3), sets=(EntitySet(name="walls", members=((0,), (1,))),))
+    env = replace(ENV, agents=dict.fromkeys(ENV.agents, replace(SPREAD, entities=entities)))
+    cost = Pricer(env, teacher, target).price("pair", replace(_spec("float", 16), inputs=17))
+    assert cost.macs == 17 * 16 + 16 * 5

@@ -41,12 +41,18 @@ def _operators(model: onnx.ModelProto, folder: Path) -> list[str]:
         ("mlp", "w4a8i4", False, "Mul QuantizeLinear Clip QGemm QGemm QGemm"),
     ],
 )
-@pytest.mark.parametrize("constant", [(), (0, 3), (4, 5)])
+@pytest.mark.parametrize(("constant", "pruned"), [((), ()), ((0, 3), ()), ((4, 5), ()), ((), (1,)), ((5,), (0, 2))])
 def test_it_is_the_exported_graph(
-    kind: str, bits: str, normalised: bool, operators: str, constant: tuple[int, ...], tmp_path: Path
+    kind: str,
+    bits: str,
+    normalised: bool,
+    operators: str,
+    constant: tuple[int, ...],
+    pruned: tuple[int, ...],
+    tmp_path: Path,
 ) -> None:
-    spaces = replace(SPACES, constant=constant)
-    inputs, features = spaces.inputs, 6 - len(constant)
+    spaces = replace(SPACES, constant=constant, pruned=pruned)
+    inputs, features = spaces.inputs, 6 - len(constant) - len(pruned)
     spec = StudentSpec(family=kind, base=(16, 8), hidden=(16, 8), bits=parse_bits(bits))
     family, generator = load_family(kind), torch.Generator().manual_seed(0)
     network = family.build(spec, inputs, generator)
@@ -60,7 +66,7 @@ def test_it_is_the_exported_graph(
     exported = make_model({"a": spaces}, piece.nodes("a"), piece.weights)
 
     timed = make_shape_model("a", family.layers(spec, inputs), spaces, between=family.chain, normalised=normalised)
-    want = [*["Gather"] * bool(constant), *operators.split(), "Where", "ArgMax"]
+    want = [*["Gather"] * bool(constant or pruned), *operators.split(), "Where", "ArgMax"]
     assert _operators(timed, tmp_path) == _operators(exported, tmp_path) == want
     assert [port.name for port in timed.graph.input] == [port.name for port in exported.graph.input]
 

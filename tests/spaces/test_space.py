@@ -11,6 +11,7 @@ from kdnas.spaces.space import (
     GroupTable,
     SearchSpace,
     SpaceConfig,
+    kept_inputs,
     make_space,
     parse_bits,
     pruned_width,
@@ -89,6 +90,23 @@ def test_pruned_width(dense, ratio, left):
 )
 def test_widths_that_a_vector_unit_likes(dense, ratio, left):
     assert pruned_width(dense, ratio, 4) == left
+
+
+@pytest.mark.parametrize(
+    ("features", "share", "left"),
+    [
+        (14, 1.0, None),
+        (14, 0.75, 11),  # 10.5, halves up
+        (14, 0.5, 7),
+        (14, 0.99, None),  # 13.86: all of them
+        (14, 0.96, 13),  # 13.44
+        (15, 0.1, 2),  # 1.5
+        (14, 0.01, 1),  # 0.14: at least one
+        (1, 0.5, None),
+    ],
+)
+def test_kept_inputs(features, share, left):
+    assert kept_inputs(features, share) == left
 
 
 def test_bits_are_written_weights_activations_inputs():
@@ -189,6 +207,54 @@ def test_every_candidate_comes_back_from_its_parameters():
             assert set(trial.asked) == set(trial.parameters)  # nothing is enqueued that is not asked
 
 
+# Inputs.
+
+
+def sharing(*inputs: float, features: int = 14) -> SearchSpace:
+    table = {"bases": [{"hidden": [8], "prune": [0.5], "inputs": list(inputs)}, {"hidden": [4], "prune": [0.5]}]}
+    return space({"name": "x", "groups": {"default": table}}, ["a"]).seeing({"a": features})
+
+
+def test_a_choice_of_inputs_is_a_parameter_of_its_base():
+    group = sharing(1.0, 0.5).groups["a"]
+    trial = FakeTrial({"a.base": 0, "a.0.prune.0": 0.5, "a.0.inputs": 0.5, "a.bits": "float"})
+    assert group.sample(trial) == StudentSpec(family="mlp", base=(8,), hidden=(4,), inputs=7)
+    assert trial.asked["a.0.inputs"] == [1.0, 0.5]
+    other = FakeTrial({"a.base": 1, "a.1.prune.0": 0.5, "a.bits": "float"})
+    assert group.sample(other).inputs is None
+    assert [spec.inputs for spec in group.parameters] == [None, 7, None]
+    for spec, parameters in group.parameters.items():
+        assert group.sample(FakeTrial(parameters)) == spec
+
+
+def test_without_a_choice_nothing_is_asked():
+    group = sharing(0.5).groups["a"]
+    trial = FakeTrial({"a.base": 0, "a.0.prune.0": 0.5, "a.bits": "float"})
+    assert group.sample(trial).inputs == 7
+    assert set(trial.asked) == {"a.base", "a.0.prune.0", "a.bits"}
+    assert next(iter(group.parameters.values())) == trial.parameters
+
+
+def test_shares_that_keep_as_many_inputs_are_one_spec():
+    # Of 3 inputs 0.99 are 2.97 and 1.0 are 3: all; 0.6 are 1.8 and 0.5 are 1.5: 2.
+    group = sharing(1.0, 0.99, 0.6, 0.5, features=3).groups["a"]
+    assert [spec.inputs for spec in group.parameters] == [None, 2, None]
+    assert list(group.parameters.values())[1]["a.0.inputs"] == 0.6
+
+
+def test_shares_are_counted_of_what_a_group_sees():
+    table = {"bases": [{"hidden": [8], "prune": [0.5], "inputs": [0.5]}]}
+    both = space({"name": "x", "groups": {"default": table}}, ["a", "b"]).seeing({"a": 14, "b": 4})
+    assert [next(iter(group.parameters)).inputs for group in both.groups.values()] == [7, 2]
+
+
+@pytest.mark.parametrize(("inputs", "said"), [([0.0], "greater than 0"), ([1.5], "less than or equal to 1"),
+                                              ([], "at least 1"), ([0.5, 0.5], "0.5 stands twice")])  # fmt: skip
+def test_shares_of_inputs_that_are_none(inputs, said):
+    with pytest.raises(ConfigError, match=said):
+        sharing(*inputs)
+
+
 def test_parameters_of_a_team_do_not_collide():
     assert space().parameters({group: next(iter(one.parameters)) for group, one in space().groups.items()}) == {
         "speaker.base": 0,
@@ -231,9 +297,17 @@ def test_too_many_choices():
     with pytest.raises(ConfigError) as raised:
         only([64] * 6, [0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
     assert str(raised.value) == (
-        "space 'x': group 'a' has 46,656 choices, 20,000 at most; offer fewer pruning ratios, bases or bits"
+        "space 'x': group 'a' has 46,656 choices, 20,000 at most; offer fewer pruning ratios, shares of inputs, bases "
+        "or bits"
     )
     assert MAX_SPECS == 20_000
+
+
+def test_shares_of_inputs_are_choices_too():
+    # 20^3 widths and 3 shares: 24,000.
+    base = {"hidden": [64] * 3, "prune": [index / 100 for index in range(20)], "inputs": [1.0, 0.75, 0.5]}
+    with pytest.raises(ConfigError, match="has 24,000 choices"):
+        space({"name": "x", "groups": {"default": {"bases": [base]}}}, ["a"])
 
 
 def test_a_huge_space_is_counted_and_not_listed():

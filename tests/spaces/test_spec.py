@@ -35,6 +35,17 @@ def test_hidden_fits_into_the_base(hidden):
     assert str(raised.value).startswith(f"spec: hidden {hidden} must have the depth of base (64, 64)")
 
 
+def test_a_student_reads_something():
+    with pytest.raises(ConfigError, match="a student reads at least one input, but got inputs 0"):
+        StudentSpec(family="mlp", base=(64,), hidden=(24,), inputs=0)
+
+
+def test_the_ancestor_reads_all_and_the_parent_as_much():
+    fewer = StudentSpec(family="mlp", base=(64, 64), hidden=(24, 16), bits=W4, inputs=10)
+    assert fewer.dense == SPEC.dense
+    assert fewer.floating == StudentSpec(family="mlp", base=(64, 64), hidden=(24, 16), inputs=10)
+
+
 def test_relatives():
     assert SPEC.dense == StudentSpec(family="mlp", base=(64, 64), hidden=(64, 64))
     assert SPEC.floating == StudentSpec(family="mlp", base=(64, 64), hidden=(24, 16))
@@ -55,6 +66,8 @@ def test_every_field_is_in_the_digest():
         StudentSpec(family="mlp", base=(64, 48), hidden=(24, 16), bits=W4),
         StudentSpec(family="mlp", base=(64, 64), hidden=(16, 24), bits=W4),
         SPEC.floating,
+        StudentSpec(family="mlp", base=(64, 64), hidden=(24, 16), bits=W4, inputs=10),
+        StudentSpec(family="mlp", base=(64, 64), hidden=(24, 16), bits=W4, inputs=9),
         *(
             StudentSpec(family="mlp", base=(64, 64), hidden=(24, 16), bits=bits)
             for bits in (
@@ -76,6 +89,8 @@ def test_the_digest_is_the_same_in_every_process():
 def test_text():
     assert str(SPEC) == "mlp 24x16 w4a8i8"
     assert str(SPEC.dense) == "mlp 64x64 float"
+    fewer = StudentSpec(family="mlp", base=(64, 64), hidden=(24, 16), bits=W4, inputs=10)
+    assert str(fewer) == "mlp 24x16 w4a8i8 on 10 inputs"
 
 
 def test_json_round_trip():
@@ -87,6 +102,8 @@ def test_json_round_trip():
         "bits": {"input": 8, "weight": 4, "activation": 8},
     }
     assert StudentSpec.from_json(written) == SPEC
+    fewer = StudentSpec.from_json(written | {"inputs": 10})
+    assert (fewer.inputs, fewer.as_json()) == (10, written | {"inputs": 10})
 
 
 @pytest.mark.parametrize(
@@ -99,6 +116,8 @@ def test_json_round_trip():
         {"hidden": [24.7, 16]},
         {"hidden": [True, 16]},
         {"base": ["64", 64]},
+        {"inputs": 2.5},
+        {"inputs": None},
     ],
 )
 def test_json_that_is_no_spec(change):

@@ -100,6 +100,28 @@ def test_a_student_that_does_not_read_all_comes_back(make_student: MakeStudent, 
     np.testing.assert_array_equal(loaded.act({"scout": seen})["scout"], scout(torch.from_numpy(seen)).argmax(-1))
 
 
+@pytest.mark.parametrize(("kind", "bits"), [("mlp", "float"), ("mlp_softsign", "w4a8i8"), ("gru", "float")])
+def test_a_student_that_was_pruned_of_inputs_comes_back(
+    kind: str, bits: str, make_student: MakeStudent, tmp_path: Path
+) -> None:
+    spec = replace(ENV, constant={"scout": (1,)})
+    spaces = replace(spec.student_spec("scout"), pruned=(0, 4))
+    normalisation = Normalisation(shift=(0.5, 0.0, 1.0), scale=(2.0, 1.0, 1.0))
+    scout = make_student(bits, spaces, normalisation=normalisation, kind=kind)
+    team = Team(spec, {"scout": scout, "drones": make_student()})
+    write_card(tmp_path, card_of(team, save_weights(tmp_path, team)))
+    loaded = load_student(tmp_path)
+    # The environment is that of the whole team; what one student does without is its own.
+    assert loaded.team.spec == spec
+    again = loaded.team.students["scout"]
+    assert (again.spaces, again.spec, again.normalisation) == (spaces, scout.spec, normalisation)
+    seen = torch.from_numpy(rows(600, 6)).reshape(-1, 6, 6)
+    other = seen.clone()
+    other[..., [0, 1, 4]] = 99.0
+    assert torch.equal(again(other), scout(seen))
+    assert loaded.act({"scout": [0.0] * 6})["scout"] in range(4)
+
+
 @pytest.mark.parametrize("name", [CARD, WEIGHTS])
 def test_a_missing_file(folder: Path, name: str) -> None:
     (folder / name).unlink()
@@ -130,6 +152,9 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
         (lambda t: t["groups"]["drones"]["spaces"].update(constant="0"), "constant"),
         # The first layer of the scout has 6 columns.
         (lambda t: t["groups"]["scout"]["spaces"].update(constant=[2]), r"'input_ranges' is \(6,\)"),
+        # Nor does its spec say that it was pruned.
+        (lambda t: t["groups"]["scout"]["spaces"].update(pruned=[2]), "reads 5 features and is pruned of 1"),
+        (lambda t: t["groups"]["scout"]["spaces"].update(pruned=[6]), r"scout.spaces\]: pruned: features are counted"),
         (lambda t: t["groups"]["drones"].update(agents=["scout"]), "an agent is in two groups"),
         (lambda t: t["groups"]["drones"]["normalisation"].update(shift=[0.0]), "is not one of 3 features"),
         (lambda t: t.update(schema_version=2), "schema_version: must be 1, but got 2"),

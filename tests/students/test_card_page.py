@@ -18,8 +18,10 @@ def test_the_card_says_what_the_team_is(team: Team, tmp_path: Path) -> None:
         "| MACs | 500 | 25,000 | 50.0 |",
         "| parameters | 120 | 6,000 | 50.0 |",
         "| memory | 512 B | 2 KiB | 4.0 |",
+        "| latency p50 (sum of agents) | 10 us | 10 us | 1.0 |",
         "| latency p95 (sum of agents) | 20 us | 20 us | 1.0 |",
-        "Measured on board@10MHz (small). Times are instructions.",
+        "| latency p99 (sum of agents) | 40 us | 40 us | 1.0 |",
+        "Measured on board@10MHz (core small). Times are instructions.",
         "| scout | scout | mlp 8x6 w4a8i8 | 6 | 4 |",
         "| drones | drone_0, drone_1 | mlp 8x6 float | 3 | 5 |",
         "`team.onnx` chooses the same action as the students on 3,999 of 4,000 recorded observations (largest "
@@ -51,6 +53,12 @@ def test_what_is_not_read_is_named(make_student: MakeStudent) -> None:
     spec = replace(ENV, constant={"scout": (1, 2, 3, 5), "drones": (0,)})
     page = render_card(card_of(Team(spec, students_of(make_student, spec)), "x"))
     assert "Features that never changed in the demonstrations are not read: 1-3, 5 of scout; 0 of drones.\n" in page
+    fewer = {"scout": make_student(spaces=replace(spec.student_spec("scout"), pruned=(4,))),
+             "drones": make_student(spaces=spec.student_spec("drones"))}  # fmt: skip
+    pruned = render_card(card_of(Team(spec, fewer), "x"))
+    assert "Features that never changed in the demonstrations are not read: 1-3, 5 of scout; 0 of drones.\n" in pruned
+    assert "Features that mattered least are not read: 4 of scout.\n" in pruned
+    assert "mattered" not in page
     # They are shown all the same.
     assert '"scout": [0.0] * 6' in page
 

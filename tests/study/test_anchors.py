@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 from kdnas.spaces.spec import StudentSpec
 from kdnas.study.anchors import (
@@ -41,6 +42,14 @@ def test_uniform_is_half_and_eight_bits_or_the_nearest(make_home: MakeHome) -> N
     bases = ({"hidden": [64], "prune": [0.25, 0.625]}, {"hidden": [64, 64], "prune": [0.5]})
     home = make_home(bases, ("float", "w4a4i4"))
     assert uniform(home.space, 0.5) == both(mlp("w4a4i4", 24))
+
+
+def test_uniform_teams_read_all_where_they_can(make_home: MakeHome) -> None:
+    home = make_home(({"hidden": [64], "prune": [0.5], "inputs": [0.5, 0.75, 1.0]},), ("w4a4i4", "w8a8i8"))
+    space = home.space.seeing({"pair": 18, "solo": 18})
+    assert uniform(space, 0.5) == both(mlp("w8a8i8", 32))
+    # 9 of 18 inputs are fewer FLOPs than 14 and 18.
+    assert smallest(ordered_specs(space, home.gate())) == both(replace(mlp("w4a4i4", 32), inputs=9))
 
 
 def test_uniform_at_other_ratios(make_home: MakeHome) -> None:

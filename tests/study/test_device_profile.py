@@ -16,7 +16,7 @@ from kdnas.study.device_profile import (
 
 from .conftest import WidthTarget
 
-TAKES = Measurement(p50_s=1e-6, p95_s=2e-6, p99_s=3e-6, flash_bytes=4, ram_bytes=5)
+TAKES = Measurement(p50_s=1e-6, p95_s=2e-6, p99_s=3e-6, flash_bytes=4, ram_bytes=5, reference_s=6e-6, drift=0.07)
 KNOWN = DeviceProfile(target="width", fingerprint={}, measured={"width/mlp/3-4-5/float": TAKES})
 
 
@@ -25,7 +25,8 @@ def test_what_was_measured_is_read_back(tmp_path: Path) -> None:
     assert read_profile(tmp_path / PROFILE) == KNOWN
     assert known_measurements(tmp_path, WidthTarget()) == KNOWN
     assert adopt_profile(tmp_path / PROFILE, WidthTarget()) == KNOWN
-    assert json.loads((tmp_path / PROFILE).read_text())["measured"]["width/mlp/3-4-5/float"]["flash_bytes"] == 4
+    written = json.loads((tmp_path / PROFILE).read_text())["measured"]["width/mlp/3-4-5/float"]
+    assert (written["flash_bytes"], written["reference_s"], written["drift"]) == (4, 6e-6, 0.07)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"target": "width", "fingerprint": {}, "measured": {"x": {}}}'])

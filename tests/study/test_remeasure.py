@@ -21,10 +21,18 @@ from .conftest import BUDGET, Notes, WidthTarget, WriteStudy
 class Aged(WidthTarget):
     """Takes a second for each hidden unit of a finished student."""
 
+    drift = 0.0
+
     def measure_student(self, student: Student, views: Floats) -> Measurement:
         self.asked.append(f"{student.spec} on {len(views)} rows")
         units = float(sum(student.spec.hidden))
-        return Measurement(p50_s=units, p95_s=units, p99_s=units, flash_bytes=7, ram_bytes=9)
+        return Measurement(p50_s=units, p95_s=units, p99_s=units, flash_bytes=7, ram_bytes=9, drift=self.drift)
+
+
+class Restless(Aged):
+    """On a machine that becomes a quarter slower."""
+
+    drift = 0.25
 
 
 def test_members_get_the_price_of_their_own_weights(copied: Path, write_study: WriteStudy) -> None:
@@ -51,3 +59,12 @@ def test_members_get_the_price_of_their_own_weights(copied: Path, write_study: W
     none = replace(setup, budget=open_study(read_study(write_study("echo"), budget=["latency<1us"])).budget)
     with pytest.raises(RunError, match=r"none of the \d+ teams of the front meets the budget when it is measured"):
         remeasure(none, target, bank, members, recorded, notes)
+
+
+def test_a_restless_machine_is_said_once_a_student(copied: Path, write_study: WriteStudy) -> None:
+    setup = open_study(read_study(write_study("echo"), budget=BUDGET))
+    members, target, notes = list(read_front(copied / "front.json")), Restless(), Notes()
+    recorded = recorded_rows(setup, record_demonstrations(setup, copied))
+    remeasure(setup, target, make_bank(setup, copied), members, recorded, notes)
+    assert len(notes.messages) == len(set(target.asked))
+    assert all(text.endswith("the reference kernel drifted by 25%") for text in notes.messages)

@@ -26,6 +26,7 @@ from kdnas.study.front import ParetoFront, read_front
 from kdnas.study.search import profile, search
 from kdnas.study.setup import open_study, read_study
 from kdnas.study.tasks import make_bank
+from kdnas.study.verify import verify
 
 from .conftest import BUDGET, Notes, WriteStudy, states, trials_of
 
@@ -375,6 +376,36 @@ def test_inputs_that_never_change_are_left_out_everywhere(write_study: WriteStud
     folder = export_trial(run, played.number, tmp_path / "out", "onnx")
     assert load_student(folder).team.students["right"].spaces.kept == (0, 1, 2)
     assert list(evaluate(folder, episodes=4, seed=1, study=str(path)).values())
+
+
+def test_students_are_pruned_of_the_inputs_that_matter_least(write_study: WriteStudy, tmp_path: Path) -> None:
+    """`left` names the largest of the three numbers that it sees; `right` the larger of the first two of its four."""
+    base = {"hidden": [16], "prune": [0.5], "inputs": [1.0, 0.5]}
+    space = {"name": "fewer", "groups": {"default": {"bases": [base], "bits": ["float", "w8a8i8"]}}}
+    path, run, notes = write_study("fewer", space=space, **{"env.kwargs": {"kinds": True}}), tmp_path / "run", Notes()
+    front = search(path, budget=["latency<1s"], trials=4, out=run, watch=notes)
+    smallest = next(team for team in notes.reports[0].teams if team.name == "smallest")
+    # 2 * 8 + 8 * 3 and 2 * 8 + 8 * 2 multiply-accumulates.
+    assert {group: cost.macs for group, cost in smallest.cost.agents.items()} == {"left": 40, "right": 32}
+    fewer = [member for member in front if member.candidate["right"].inputs == 2]
+    assert fewer
+    for member in fewer:
+        student = load_student(member.path or "")
+        spaces = student.team.students["right"].spaces
+        assert (spaces.pruned, spaces.kept) == ((2, 3), (0, 1))
+        assert member.cost.agents["right"].macs == 32
+        said = [student.act({"right": [0.0, 1.0, *rest]})["right"] for rest in ((0.0, 0.0), (90.0, -90.0))]
+        assert said == [1, 1]
+        assert all(artifact.agreed_rows == artifact.checked_rows for artifact in student.card.artifacts)
+        assert "Features that mattered least are not read: " in (member.path / "README.md").read_text()  # type: ignore[operator]
+        assert not [check for check in verify(member.path or Path(), episodes=8)[:4] if check.differs]
+    # `right` needs neither of the others, whether it reads them or not.
+    assert any("no student of the front needs 2-3 of right" in text for text in notes.messages)
+    # Taken up again, the trials are the same candidates.
+    again = search(path, budget=["latency<1s"], trials=4, out=run)
+    assert {member.trial: dict(member.candidate) for member in again} == {
+        member.trial: dict(member.candidate) for member in front
+    }
 
 
 def test_a_budget_that_nothing_meets_leaves_nothing_behind(write_study: WriteStudy, tmp_path: Path) -> None:

@@ -124,6 +124,31 @@ def test_what_never_changes_is_not_read(write_study: WriteStudy) -> None:
     assert (seen.env, seen.teacher) == (setup.env, setup.teacher)
 
 
+SHARES: dict[str, Any] = {"bases": [{"hidden": [16], "prune": [0.5], "inputs": [1.0, 0.5]}]}
+
+
+def test_shares_of_inputs_are_counted_of_those_that_change(write_study: WriteStudy) -> None:
+    space = {"name": "shares", "groups": {"default": SHARES}}
+    setup = open_study(read_study(write_study("shares", space=space, **{"env.kwargs": {"kinds": True, "still": 2}})))
+    # Of 5 and 6 inputs, as long as it is not known which of them change: 2.5 and 3.
+    assert [[spec.inputs for spec in own.parameters] for own in setup.space.groups.values()] == [[None, 3], [None, 3]]
+    seen = setup.without_constants(play_demonstrations(setup))
+    # Of 3 and 4.
+    assert [[spec.inputs for spec in own.parameters] for own in seen.space.groups.values()] == [[None, 2], [None, 2]]
+    assert seen.space.digest == setup.space.digest
+
+
+def test_families_that_read_all_have_no_choice_of_inputs(write_study: WriteStudy) -> None:
+    bases = [*SHARES["bases"], {"family": "deepset", "hidden": [8, 8], "prune": [0.5], "inputs": [0.75]}]
+    space = {"name": "whole", "groups": {"default": {"bases": bases}}}
+    with pytest.raises(ConfigError) as raised:
+        open_study(read_study(write_study("whole", space=space)))
+    assert str(raised.value) == (
+        "space 'whole': group 'left': students of the family 'deepset' read all of their inputs; leave out inputs in "
+        "this base, or take another family"
+    )
+
+
 def test_a_pool_stays_a_pool(write_study: WriteStudy) -> None:
     setup = open_study(read_study(write_study("plain", **{"env.kwargs": {"still": 1}})))
     seen = setup.without_constants(play_demonstrations(setup))

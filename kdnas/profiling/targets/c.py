@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,12 +12,16 @@ from kdnas.policies.arrays import Floats
 from kdnas.profiling.machine import cpu_model
 from kdnas.profiling.target import Measurement
 from kdnas.profiling.targets.compiled import CompiledTarget, run_program
-from kdnas.profiling.targets.program import write_program
-from kdnas.profiling.timing import summarise
+from kdnas.profiling.targets.program import PREFIX, Program, write_program
+from kdnas.profiling.timing import steadiest, summarise
 from kdnas.students.student import Student
 
-CHUNKS, PASSES, WARM_UP = 5, 200, 50
-"""Timed are passes over all rows, in chunks: the percentiles are of passes."""
+CHUNKS, TURNS, PASSES, WARM_UP = 5, 4, 50, 20
+"""Timed are passes over all rows, and the percentiles are of passes. A chunk is a run of the program, in which student
+and reference kernel take so many turns of so many passes each, after some that are not timed."""
+
+REFERENCE = "reference"
+"""Folder and prefix of the reference kernel in the program."""
 
 _MAIN = """\
 #define _POSIX_C_SOURCE 199309L
@@ -27,8 +32,8 @@ _MAIN = """\
 
 #include "team.h"
 #include "rows.h"
-
-{declarations}
+#include "reference/team.h"
+#include "reference/rows.h"
 
 static double now_ns(void)
 {{
@@ -37,30 +42,48 @@ static double now_ns(void)
     return 1e9 * (double)time.tv_sec + (double)time.tv_nsec;
 }}
 
-static double pass_ns(void)
+{passes_ns}
+typedef double pass(void);
+
+static void turn(pass *one, double *into)
 {{
+    for (int i = 0; i < {warm_up}; i++)
+        (void)one();
+    for (int i = 0; i < {passes}; i++)
+        into[i] = one();
+}}
+
+int main(void)
+{{
+    static double own[{turns} * {passes}], reference[{turns} * {passes}];
+    for (int i = 0; i < {turns}; i++) {{
+        turn(kdnas_pass_ns, own + {passes} * i);
+        turn(reference_pass_ns, reference + {passes} * i);
+    }}
+    for (int i = 0; i < {turns} * {passes}; i++)
+        printf("%.3f %.3f\\n", own[i], reference[i]);
+    return 0;
+}}
+"""
+
+_PASS = """\
+static double {prefix}_pass_ns(void)
+{{
+    {declarations}
+    {begin}
     const double begun = now_ns();
     for (int row = 0; row < ROWS; row++)
         (void){call};
     return (now_ns() - begun) / ROWS;
 }}
-
-int main(void)
-{{
-    {begin}
-    for (int i = 0; i < {warm_up}; i++)
-        (void)pass_ns();
-    for (int i = 0; i < {passes}; i++)
-        printf("%.3f\\n", pass_ns());
-    return 0;
-}}
 """
 
-_BUILD = "{compiler} -std=c99 {flags} main.c team.c -o program -lm"
+_BUILD = "{compiler} -std=c99 {flags} main.c team.c reference/team.c -o program -lm"
 
 
 class CTarget(CompiledTarget):
-    """`c`: the host's compiler. What is timed is a decision in C alone, without a call from Python.
+    """`c`: the host's compiler. What is timed is a decision in C alone, without a call from Python, in turns with the
+    reference kernel.
 
     Args:
         flags: the compiler's options; `-march=native` is not among them, so that the C runs on other machines too.
@@ -77,34 +100,37 @@ class CTarget(CompiledTarget):
 
     def fingerprint(self) -> dict[str, str]:
         version = run_program([find_compiler() or COMPILERS[0], "--version"]).splitlines()[0]
-        return {"compiler": version, "flags": self.flags, "cpu": cpu_model()}
+        return {"compiler": version, "flags": self.flags, "cpu": cpu_model(), "threads": "1"}
 
     def run(self, student: Student, views: Floats | None) -> Measurement:
         with TemporaryDirectory(prefix="kdnas-") as place:
             folder = Path(place)
-            program = write_program(student, folder, views)
-            main = _MAIN.format(
-                declarations=program.declarations,
-                begin=program.begin,
-                call=program.call,
-                warm_up=WARM_UP,
-                passes=PASSES,
-            )
+            (folder / REFERENCE).mkdir()
+            programs = {
+                PREFIX: write_program(student, folder, views),
+                REFERENCE: write_program(self.reference, folder / REFERENCE, prefix=REFERENCE),
+            }
+            passes_ns = [_write_pass(prefix, program) for prefix, program in programs.items()]
+            main = _MAIN.format(passes_ns="\n".join(passes_ns), warm_up=WARM_UP, passes=PASSES, turns=TURNS)
             (folder / "main.c").write_text(main, encoding="ascii")
-            said = self._time(folder)
+            run_once = self._build(folder)
+            return steadiest(lambda: summarise(*self._chunks([run_once() for _ in range(CHUNKS)])))
+
+    def _build(self, folder: Path) -> Callable[[], str]:
+        """What runs the timing program of a folder once, and returns what it says."""
+        run_program(shlex.split(_BUILD.format(compiler=find_compiler() or COMPILERS[0], flags=self.flags)), folder)
+        return lambda: run_program([str(folder / "program")])
+
+    def _chunks(self, said: Sequence[str]) -> tuple[list[list[float]], list[list[float]]]:
+        """Times in nanoseconds of the student, and of the reference kernel, of some runs of the program."""
         try:
-            chunks = [[float(line) for line in each.split()] for each in said]
+            times = [[float(word) for word in each.split()] for each in said]
         except ValueError as error:
             raise StudentError(f"target {self.name!r}: the timing program did not print times ({error})") from error
-        if not all(len(chunk) == PASSES for chunk in chunks):
-            counts = [len(chunk) for chunk in chunks]
-            raise StudentError(f"target {self.name!r}: the timing program printed {counts} times, not {PASSES} each")
-        return summarise(chunks)
-
-    def _time(self, folder: Path) -> list[str]:
-        """What the timing program says, run after run."""
-        run_program(shlex.split(_BUILD.format(compiler=find_compiler() or COMPILERS[0], flags=self.flags)), folder)
-        return [run_program([str(folder / "program")]) for _ in range(CHUNKS)]
+        want, counts = 2 * TURNS * PASSES, [len(each) for each in times]
+        if counts != [want] * len(said):
+            raise StudentError(f"target {self.name!r}: the timing program printed {counts} times, not {want} each")
+        return [each[::2] for each in times], [each[1::2] for each in times]
 
 
 class RemoteTarget(CTarget):
@@ -147,16 +173,25 @@ class RemoteTarget(CTarget):
         return f"{' and '.join(lacking)} must be installed" if lacking else ""
 
     def fingerprint(self) -> dict[str, str]:
-        said = self._there(f"uname -srm; {self._compiler} --version").splitlines()
-        return {"device": said[0], "compiler": said[1] if len(said) > 1 else "", "flags": self.flags}
+        cpu = "grep -m 1 -E '^(model name|Model|Hardware)' /proc/cpuinfo || echo unknown: unknown"
+        said = self._there(f"uname -srm && {self._compiler} --version && {{ {cpu}; }}").splitlines()
+        model = said[-1].partition(":")[2].strip()
+        return {"device": said[0], "compiler": said[1] if len(said) > 1 else "", "flags": self.flags, "cpu": model,
+                "threads": "1"}  # fmt: skip
 
-    def _time(self, folder: Path) -> list[str]:
+    def _build(self, folder: Path) -> Callable[[], str]:
         place = shlex.quote(self._place)
         self._there(f"rm -rf {place}")
         run_program(shlex.split(self._commands[1].format(folder=shlex.quote(str(folder)), place=place)))
         build = _BUILD.format(compiler=self._compiler, flags=self.flags)
         self._there(f"cd {place} && {build}")
-        return [self._there(f"cd {place} && ./program") for _ in range(CHUNKS)]
+        return lambda: self._there(f"cd {place} && ./program")
 
     def _there(self, line: str) -> str:
         return run_program(shlex.split(self._commands[0].replace("{runner}", shlex.quote(line))))
+
+
+def _write_pass(prefix: str, program: Program) -> str:
+    """A function that returns the mean time of a decision over all rows of an episode, in nanoseconds."""
+    declarations = program.declarations.replace("\n", "\n    ")
+    return _PASS.format(prefix=prefix, declarations=declarations, begin=program.begin, call=program.call)

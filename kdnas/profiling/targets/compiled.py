@@ -3,6 +3,7 @@
 import subprocess
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -61,8 +62,15 @@ class CompiledTarget(Target):
             return self.run(student, None)
 
     def reference_s(self) -> float:
+        with torch.no_grad():
+            return self.run(self.reference, None).p50_s
+
+    @cached_property
+    def reference(self) -> Student:
+        """The reference kernel."""
         spec = StudentSpec(family="mlp", base=(_WIDTH, _WIDTH), hidden=(_WIDTH, _WIDTH))
-        return self.measure("mlp", spec, AgentSpec(observation_size=_WIDTH, actions=Discrete(_WIDTH))).p50_s
+        spaces = AgentSpec(observation_size=_WIDTH, actions=Discrete(_WIDTH))
+        return make_untrained(load_family("mlp"), spec, spaces, normalised=False)
 
 
 def run_program(command: Sequence[str], folder: Path | None = None) -> str:

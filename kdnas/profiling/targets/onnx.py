@@ -1,5 +1,6 @@
 """`OnnxTarget`: one thread of this machine's CPU under onnxruntime, on the graphs that `kdnas.export.onnx` writes."""
 
+import platform
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from kdnas.policies.arrays import Floats
 from kdnas.profiling.machine import cpu_model
 from kdnas.profiling.shape_graph import make_shape_model
 from kdnas.profiling.target import Measurement, Target
-from kdnas.profiling.timing import Timing
+from kdnas.profiling.timing import Call, Timing
 from kdnas.profiling.untrained import make_untrained
 from kdnas.spaces.spec import Bits, StudentSpec
 from kdnas.students.activation import RELU
@@ -32,7 +33,8 @@ _REFERENCE = [LayerShape(rows=64, columns=64, weight_bits=32, input_bits=32, out
 
 
 class OnnxTarget(Target):
-    """`onnx`: see `Target`. What is timed is a call of `InferenceSession.run` from Python, the binding's time included.
+    """`onnx`: see `Target`. What is timed is a call of `InferenceSession.run` from Python, the binding's time included,
+    in turns with one of a perceptron of four square layers, the reference kernel.
 
     Its arguments, which a study gives as `[target]`, are those of `Timing`.
     """
@@ -56,7 +58,13 @@ class OnnxTarget(Target):
     def fingerprint(self) -> dict[str, str]:
         import onnxruntime
 
-        return {"runtime": "onnxruntime", "version": onnxruntime.__version__, "cpu": cpu_model()}
+        return {
+            "runtime": "onnxruntime",
+            "version": onnxruntime.__version__,
+            "python": platform.python_version(),
+            "cpu": cpu_model(),
+            "threads": "1",
+        }
 
     def measure(self, family: str, spec: StudentSpec, spaces: AgentSpec, *, normalised: bool = False) -> Measurement:
         known = load_family(family)
@@ -79,13 +87,12 @@ class OnnxTarget(Target):
         return self._time_traced(network, probe, spaces)
 
     def reference_s(self) -> float:
-        model, spaces = self._reference
-        return self._time(model, spaces).p50_s
+        return self._timing.measure(self._reference, self._reference).p50_s
 
     @cached_property
-    def _reference(self) -> tuple["ModelProto", AgentSpec]:
+    def _reference(self) -> Call:
         spaces = AgentSpec(observation_size=_REFERENCE[0].columns, actions=Discrete(_REFERENCE[-1].rows))
-        return make_shape_model(AGENT, _REFERENCE, spaces, between=RELU, normalised=False), spaces
+        return _call(make_shape_model(AGENT, _REFERENCE, spaces, between=RELU, normalised=False), spaces)
 
     def _time_traced(self, network: nn.Module, probe: tuple[Tensor, ...], spaces: AgentSpec) -> Measurement:
         hidden = {AGENT: probe[1].shape[-1]} if len(probe) > 1 else {}
@@ -94,13 +101,18 @@ class OnnxTarget(Target):
         return self._time(model, spaces, hidden.get(AGENT, 0))
 
     def _time(self, model: "ModelProto", spaces: AgentSpec, hidden_size: int = 0) -> Measurement:
-        session = open_session(model.SerializeToString())
-        feeds: dict[str, Any] = {f"{AGENT}.observation": np.full((1, spaces.observation_size), 0.5, np.float32)}
-        asked = [f"{AGENT}.action"]
-        if spaces.masked:
-            feeds[f"{AGENT}.mask"] = np.ones((1, spaces.actions.outputs), np.bool_)
-        if hidden_size:
-            feeds[f"{AGENT}.hidden"] = np.zeros((1, hidden_size), np.float32)
-            asked.append(f"{AGENT}.next_hidden")
-        return self._timing.measure(partial(session.run, asked, feeds))
+        return self._timing.measure(_call(model, spaces, hidden_size), self._reference)
+
+
+def _call(model: "ModelProto", spaces: AgentSpec, hidden_size: int = 0) -> Call:
+    """A decision of a model of one agent."""
+    session = open_session(model.SerializeToString())
+    feeds: dict[str, Any] = {f"{AGENT}.observation": np.full((1, spaces.observation_size), 0.5, np.float32)}
+    asked = [f"{AGENT}.action"]
+    if spaces.masked:
+        feeds[f"{AGENT}.mask"] = np.ones((1, spaces.actions.outputs), np.bool_)
+    if hidden_size:
+        feeds[f"{AGENT}.hidden"] = np.zeros((1, hidden_size), np.float32)
+        asked.append(f"{AGENT}.next_hidden")
+    return partial(session.run, asked, feeds)
 

@@ -29,16 +29,16 @@ PREFIX = "kdnas"
 ROWS = 16
 """Observations that a program runs."""
 
-_STEP = "kdnas_agent_step({state}rows + {observation} * row, {mask}action, outputs)"
+_STEP = "{name}_step({state}{prefix}_rows + {observation} * row, {mask}action, outputs)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """Source files of one student: `team.h`, `team.c` and `rows.h`, and what a main program says to call it."""
+    """Source files of one student: `team.h`, `team.c` and `rows.h`, and what a program says to call it."""
 
     folder: Path
     declarations: str
-    """What it needs: the action, and the state of one that remembers."""
+    """What it needs, one statement a line: the action, and the state of one that remembers."""
     begin: str
     """A statement, where an episode begins."""
     call: str
@@ -47,8 +47,10 @@ class Program:
     """What it keeps from one decision to the next."""
 
 
-def write_program(student: Student, folder: Path, views: Floats | None = None) -> Program:
+def write_program(student: Student, folder: Path, views: Floats | None = None, *, prefix: str = PREFIX) -> Program:
     """Write a student into a folder, with `ROWS` of some views (rows, V), or random ones.
+
+    Two students with prefixes of their own, in folders of their own, are one program.
 
     Raises:
         StudentError: its family has no C form.
@@ -56,28 +58,29 @@ def write_program(student: Student, folder: Path, views: Floats | None = None) -
     spaces = student.spaces
     seen = EnvSpec(name="one student", agents={GROUP: _shown(spaces)}, groups={GROUP: (GROUP,)}, state_size=0)
     team = Team(seen, {GROUP: student})
-    own = CStudent(student, name_groups(team, PREFIX)[GROUP])
+    own = CStudent(student, name_groups(team, prefix)[GROUP])
     if views is None:
         views = np.random.default_rng(0).standard_normal((ROWS, spaces.observation_size)).astype(np.float32)
     picks = np.linspace(0, len(views) - 1, ROWS).astype(np.int64)
-    rows = Table(name="rows", kind="float", values=np.ascontiguousarray(views[picks], np.float32))
+    rows = Table(name=f"{prefix}_rows", kind="float", values=np.ascontiguousarray(views[picks], np.float32))
     texts = {
-        HEADER: write_header(team, {GROUP: own}, PREFIX),
-        SOURCE: write_source({GROUP: own}, PREFIX),
+        HEADER: write_header(team, {GROUP: own}, prefix),
+        SOURCE: write_source({GROUP: own}, prefix),
         "rows.h": f"#define ROWS {ROWS}\n{rows.text}",
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="ascii")
     kind = "float" if isinstance(spaces.actions, Box) else "int32_t"
-    declarations = [f"static {kind} action[KDNAS_AGENT_ACTION];", "static float outputs[KDNAS_AGENT_OUTPUTS];"]
+    macro = own.name.upper()
+    declarations = [f"static {kind} action[{macro}_ACTION];", f"static float outputs[{macro}_OUTPUTS];"]
     if own.recurrent:
-        declarations.append("static kdnas_agent_state state;")
+        declarations.append(f"static {own.name}_state state;")
     state, mask = "&state, " if own.recurrent else "", "NULL, " if has_mask(own) else ""
     return Program(
         folder=folder,
         declarations="\n".join(declarations),
-        begin="kdnas_agent_begin(&state);" if own.recurrent else "",
-        call=_STEP.format(state=state, observation="KDNAS_AGENT_OBSERVATION", mask=mask),
+        begin=f"{own.name}_begin(&state);" if own.recurrent else "",
+        call=_STEP.format(name=own.name, state=state, prefix=prefix, observation=f"{macro}_OBSERVATION", mask=mask),
         state_bytes=own.network.units * (1 if own.integer else 4),
     )
 

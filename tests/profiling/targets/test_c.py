@@ -1,5 +1,6 @@
 """The generated C, timed here and on a device that is a process of this machine."""
 
+import platform
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,9 @@ def test_a_decision_in_c_takes_a_small_part_of_a_microsecond(bits: str) -> None:
     measured = CTarget().measure("mlp", spec(bits, 16, 16), SPACES, normalised=True)
     assert 1e-9 < measured.p50_s <= measured.p95_s <= measured.p99_s < 1e-4
     assert (measured.flash_bytes, measured.ram_bytes) == (0, 0)
+    # Its 12,288 multiply-accumulates are 20 times those of the student.
+    assert measured.p50_s < measured.reference_s < 1e-3
+    assert measured.drift > 0
 
 
 @needs_cc
@@ -47,15 +51,26 @@ def test_a_finished_student_is_timed_on_what_it_sees() -> None:
 
 
 @needs_cc
+def test_a_student_that_remembers_is_timed_from_the_beginning_of_an_episode() -> None:
+    shape = StudentSpec(family="gru", base=(8, 6), hidden=(8, 6), bits=parse_bits("w8a8i8"))
+    assert 1e-9 < CTarget().measure("gru", shape, SPACES).p50_s < 1e-4
+
+
+@needs_cc
 def test_a_device_is_a_pair_of_commands(remote: RemoteTarget, tmp_path: Path) -> None:
     assert remote.missing() == ""
     assert remote.name == "remote:sh -c"
-    assert remote.fingerprint()["device"].split()  # uname's answer
+    fingerprint = remote.fingerprint()
+    assert set(fingerprint) == {"device", "compiler", "flags", "cpu", "threads"}
+    assert all(fingerprint.values())
+    assert fingerprint["device"].startswith(platform.system())
     network = make_mlp(18, (64,), 5, generator=torch.Generator().manual_seed(0))
     small = remote.measure("mlp", spec("float", 8), SPACES)
     large = remote.measure_module(network, (torch.zeros(1, 18),))
     assert 1e-9 < small.p50_s < large.p50_s < 1e-4
-    assert {"main.c", "team.c", "team.h", "rows.h", "program"} <= {path.name for path in (tmp_path / "there").iterdir()}
+    assert small.reference_s > 0
+    there = {path.name for path in (tmp_path / "there").iterdir()}
+    assert {"main.c", "team.c", "team.h", "rows.h", "reference", "program"} <= there
 
 
 @needs_cc

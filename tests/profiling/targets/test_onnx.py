@@ -34,6 +34,8 @@ def test_a_shape_is_timed_before_it_has_weights(bits: str, target: Target) -> No
         latency = target.measure("mlp", spec, spaces, normalised=True)
         # A call of onnxruntime takes microseconds; a tenth of a second would be another thing that was timed.
         assert 1e-6 < latency.p50_s <= latency.p95_s < 0.1
+        assert 1e-6 < latency.reference_s < 0.1
+        assert latency.drift > 0  # no two chunks of a real machine are equal
 
 
 def test_a_module_is_timed_and_left_in_its_mode(target: Target) -> None:
@@ -58,7 +60,7 @@ def test_an_actor_of_continuous_actions_is_timed(target: Target) -> None:
 def test_the_reference_kernel_and_the_fingerprint(target: Target) -> None:
     assert 1e-6 < target.reference_s() < 0.1
     fingerprint = target.fingerprint()
-    assert set(fingerprint) == {"runtime", "version", "cpu"}
+    assert set(fingerprint) == {"runtime", "version", "python", "cpu", "threads"}
     assert all(fingerprint.values())
 
 

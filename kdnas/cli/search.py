@@ -64,6 +64,7 @@ def search(
     Prints the Pareto front and writes a folder for each of its teams: weights, ONNX and a card.
     """
     from kdnas.cli.progress import Screen
+    from kdnas.report.hindsight import describe_hindsight
     from kdnas.report.tables import front_table
     from kdnas.study.search import search as run_search
 
@@ -85,4 +86,6 @@ def search(
             err.print(f"interrupted; everything finished is kept. To go on:\n  {this_command()}")
             raise typer.Exit(EXIT_INTERRUPTED) from error
     print_table(front_table(front))
+    if said := describe_hindsight(front):
+        out.print(said)
     out.print(f'students: {front.folder}/students   take one: kdnas export {front.folder} --best "max retention"')

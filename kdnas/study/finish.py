@@ -9,16 +9,19 @@ from numpy.typing import NDArray
 
 from kdnas.distill.recipe import lineage
 from kdnas.errors import RunError, StudentError
-from kdnas.evaluation.score import Score, make_score
+from kdnas.evaluation.score import Score, make_gain, make_score
 from kdnas.policies.arrays import Floats
 from kdnas.profiling.target import Target
+from kdnas.students.refinement import Hindsight, IntervalCard
+from kdnas.students.team import Team
 from kdnas.study.deliver import deliver, target_card
 from kdnas.study.front import Member, ParetoFront, make_front, non_dominated
 from kdnas.study.gate import Gate
 from kdnas.study.objective import Objective
 from kdnas.study.run_folder import RunFolder
+from kdnas.study.setup import Setup
 from kdnas.study.take_up import candidate_of
-from kdnas.study.tasks import RANDOM, TEACHER, play_team, train_student
+from kdnas.study.tasks import RANDOM, TEACHER, play_refined, play_team, train_student
 from kdnas.study.watch import Watch
 from kdnas.study.workers import Workers, result_of
 
@@ -66,11 +69,11 @@ def best_members(objective: Objective, study: "optuna.Study", gate: Gate) -> lis
     return members
 
 
-def score_finally(objective: Objective, run: RunFolder, members: list[Member]) -> list[Member]:
-    """Play the members on the final seeds in the real environment; students that were deleted are trained again.
+def restore_students(objective: Objective, members: list[Member]) -> None:
+    """Train the students of members again that were deleted from the bank.
 
     Raises:
-        KdnasError: as `references`.
+        KdnasError: one cannot be trained.
     """
     setup, workers = objective.setup, objective.workers
     for member in members:
@@ -79,24 +82,50 @@ def score_finally(objective: Objective, run: RunFolder, members: list[Member]) -
             for lacking in [one for one in lineage(spec) if not objective.bank.has(pool, spec)]:
                 if not objective.bank.has(pool, lacking):
                     result_of(workers.submit(train_student, pool.name, lacking), f"training {lacking}")
+
+
+def score_finally(objective: Objective, run: RunFolder, members: list[Member]) -> list[Member]:
+    """Play the members on the final seeds in the real environment: as they are, and as the search scored them.
+
+    Raises:
+        KdnasError: as `references`.
+    """
+    setup, workers = objective.setup, objective.workers
     seeds = setup.seeds.final(setup.config.evaluation.final_episodes)
-    futures = [workers.submit(play_team, dict(member.candidate), seeds, True) for member in members]
-    teacher, random = references(run, workers, "final", seeds, real=True)
-    return [
-        replace(member, score=make_score(result_of(future, f"playing trial {member.trial}"), teacher, random))
-        for member, future in zip(members, futures, strict=True)
+    futures = [
+        (
+            workers.submit(play_team, dict(member.candidate), seeds, True),
+            workers.submit(play_refined, dict(member.candidate), seeds) if member.refined else None,
+        )
+        for member in members
     ]
+    teacher, random = references(run, workers, "final", seeds, real=True)
+    scored = []
+    for member, (searching, refining) in zip(members, futures, strict=True):
+        before = result_of(searching, f"playing trial {member.trial}")
+        after = before if refining is None else result_of(refining, f"playing trial {member.trial}")
+        gain = None if refining is None else make_gain(after, before, teacher, random)
+        hindsight = Hindsight(
+            search=IntervalCard(**member.score.retention.as_json()),
+            final=IntervalCard(**make_score(before, teacher, random).retention.as_json()),
+            refinement=None if gain is None else IntervalCard(**gain.as_json()),
+        )
+        scored.append(replace(member, score=make_score(after, teacher, random), hindsight=hindsight))
+    return scored
 
 
 def deliver_all(
-    objective: Objective,
+    setup: Setup,
     run: RunFolder,
     members: list[Member],
+    teams: Mapping[int, Team],
     recorded: Mapping[str, Floats],
     target: Target,
     watch: Watch,
 ) -> ParetoFront:
     """Write the student folders and `front.json`; a team that cannot be exported is left out, with a message.
+
+    `teams` are those of the members, by trial.
 
     Raises:
         KdnasError: nothing can be written, or no team can be exported.
@@ -105,7 +134,7 @@ def deliver_all(
     delivered = []
     for member in members:
         try:
-            delivered.append(deliver(objective.setup, run, objective.bank, member, recorded, device))
+            delivered.append(deliver(setup, run, teams[member.trial], member, recorded, device))
         except StudentError as error:
             watch.message(f"trial {member.trial} is left out of the front: {error}")
     if not delivered:

@@ -13,6 +13,7 @@ from kdnas.budgets.cost import Cost, TeamCost
 from kdnas.errors import ConfigError, RunError
 from kdnas.evaluation.score import Score
 from kdnas.spaces.spec import StudentSpec
+from kdnas.students.refinement import Hindsight, Refinement
 from kdnas.study.selector import parse_selector
 
 Objectives = tuple[float, float, float]
@@ -30,6 +31,15 @@ class Member:
     score: Score
     cost: TeamCost
     teacher: TeamCost
+    refinements: tuple[Refinement, ...] = ()
+    """What was done to its students after the search, in this order."""
+    hindsight: Hindsight | None = None
+    """How good the search's estimate was, once the final episodes have been played."""
+
+    @property
+    def refined(self) -> bool:
+        """Its weights are no longer those that the search scored."""
+        return any(refinement.kept for refinement in self.refinements)
 
     @property
     def flops_reduction(self) -> float:
@@ -48,6 +58,8 @@ class Member:
             **self.cost.team.as_json(),
             "worst_agent": self.cost.worst_agent.as_json(),
             "teacher": self.teacher.team.as_json(),
+            **({"refinements": [each.model_dump() for each in self.refinements]} if self.refinements else {}),
+            **({"hindsight": self.hindsight.model_dump()} if self.hindsight is not None else {}),
             "groups": {
                 group: {
                     "spec": spec.as_json(),
@@ -72,6 +84,8 @@ class Member:
             teacher=TeamCost(
                 agents={g: Cost.from_json(entry["teacher_cost"]) for g, entry in groups.items()}, seats=seats
             ),
+            refinements=tuple(Refinement.model_validate(entry) for entry in data.get("refinements", ())),
+            hindsight=Hindsight.model_validate(data["hindsight"]) if "hindsight" in data else None,
         )
 
 

@@ -5,28 +5,26 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from kdnas.distill.bank import StudentBank
 from kdnas.export.exporter import AGREEMENT, SAME_ACTION
 from kdnas.policies.arrays import Floats
 from kdnas.policies.distribution import greedy
 from kdnas.students.student import Student
-from kdnas.study.front import Member
-from kdnas.study.setup import Setup
+from kdnas.students.team import Team
+from kdnas.students.weights import weights_digest
 
 
 def removable_features(
-    setup: Setup, bank: StudentBank, members: Sequence[Member], recorded: Mapping[str, Floats]
+    teams: Sequence[Team], recorded: Mapping[str, Floats]
 ) -> dict[str, tuple[int, ...]]:
-    """Group -> the features of its view that every student of the front reads for nothing.
+    """Group -> the features of its view that every student of the front's teams reads for nothing.
 
     Such a feature may be replaced by its mean, and a student acts as before on `AGREEMENT` of the recorded views. That
     is tried for one feature at a time: two that stand in for each other may both be listed. Groups with recurrent
     students are left out, for recorded views say nothing of what they remember.
     """
     found: dict[str, tuple[int, ...]] = {}
-    for group in setup.spec.groups:
-        specs = dict.fromkeys(member.candidate[group] for member in members)
-        students = [bank.load(setup.pools[group], spec) for spec in specs]
+    for group in teams[0].spec.groups:
+        students = list({weights_digest(team.students[group]): team.students[group] for team in teams}.values())
         if any(student.hidden_size for student in students):
             continue
         needless = [set(needless_features(student, recorded[group])) for student in students]

@@ -23,13 +23,14 @@ class TeamPolishTable(Strict):
     """`[refine.polish]`: afterwards, a short policy-gradient run of all students together on the team's reward."""
 
     rounds: CountOrZero = 0
-    """Batches of on-policy episodes, each learned from and thrown away; 0 switches it off."""
-    episodes: Count = 256
+    """Batches of on-policy episodes, each learned from and thrown away; 0 switches it off. 20 are worth a little where
+    environments step quickly."""
+    episodes: Count = 1024
     """Episodes of each such batch."""
     learning_rate: Positive = 1e-3
     """Of Adam; it falls to 0 over the rounds. Quantized perceptrons, of which scales and biases alone are trained here,
     take `distill.qat_learning_rate`."""
-    leash: NonNegative = 0.03
+    leash: NonNegative = 0.3
     """Weight of the KL to the teacher beside the policy gradient."""
 
 

@@ -127,6 +127,26 @@ def recurrence() -> str:
     return Table(header=header, rows=tuple(lines)).markdown()
 
 
+def refine() -> str:
+    """What the end of a search adds to some teams: on validation, by which stages are kept, and on final episodes."""
+    rows = json.loads((ROOT / "benchmarks/results/refine.json").read_text(encoding="utf-8"))["rows"]
+
+    def within(interval: dict[str, float], sign: str = "") -> str:
+        return f"{interval['mean']:{sign}.3f} ± {(interval['high'] - interval['low']) / 2:.3f}"
+
+    header = ["students", "episodes", "before"]
+    for stages in zip(*(row["stages"] for row in rows), strict=True):
+        header.append(f"{stages[0]['name']}, {statistics.mean(stage['seconds'] for stage in stages):.0f} s")
+    lines = []
+    for row in rows:
+        for seeds in ("validation", "final"):
+            cells = [
+                f"{within(stage[seeds], '+')}{'' if stage['kept'] else ', refused'}" for stage in row["stages"]
+            ]
+            lines.append((row["students"], seeds, within(row[seeds]), *cells, within(row["refined"][seeds])))
+    return Table(header=(*header, "afterwards"), rows=tuple(lines)).markdown()
+
+
 def _spread(values: Sequence[float], *, sign: str = "") -> str:
     """Mean and 95 % interval by Student's t."""
     if not values:
@@ -176,6 +196,7 @@ TABLES: dict[str, Callable[[], str]] = {
         ],
     ),
     "recurrence": recurrence,
+    "refine": refine,
 }
 
 

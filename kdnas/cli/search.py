@@ -68,6 +68,7 @@ def search(
     """
     from kdnas.cli.progress import Screen
     from kdnas.report.choice import describe_choice
+    from kdnas.report.hindsight import describe_hindsight
     from kdnas.report.tables import front_table
     from kdnas.study.search import search as run_search
     from kdnas.study.selector import parse_selector
@@ -92,6 +93,8 @@ def search(
             raise typer.Exit(EXIT_INTERRUPTED) from error
     print_table(front_table(front))
     print_limits(front)
+    if said := describe_hindsight(front):
+        out.print(said)
     if best is not None:
         out.print(describe_choice(front, best), markup=False)
     out.print(f'students: {front.folder}/students   take one: kdnas export {front.folder} --best "{best or "knee"}"')

@@ -1,6 +1,8 @@
 """Study files: their tables as strict data, and how they are found and read."""
 
+from kdnas.config.refine import JointTable, RefineTable, TeamPolishTable
 from kdnas.config.shipped import find_space, find_study
+from kdnas.config.strict import Strict
 from kdnas.config.study import (
     DistillTable,
     EntitiesTable,
@@ -9,7 +11,6 @@ from kdnas.config.study import (
     EvaluationTable,
     ObserveTable,
     SearchTable,
-    Strict,
     StudyConfig,
     TargetTable,
     TeacherTable,
@@ -23,12 +24,15 @@ __all__ = [
     "EntitySetTable",
     "EnvTable",
     "EvaluationTable",
+    "JointTable",
     "ObserveTable",
+    "RefineTable",
     "SearchTable",
     "Strict",
     "StudyConfig",
     "TargetTable",
     "TeacherTable",
+    "TeamPolishTable",
     "TrainTable",
     "find_space",
     "find_study",

@@ -5,15 +5,11 @@ Every field has its meaning under it; a key that is not here is refused with the
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from kdnas.config.numbers import BelowOne, Count, CountOrZero, Features, NonNegative, Positive, Share, Switch
-
-
-class Strict(BaseModel):
-    """A frozen table of a TOML file: unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+from kdnas.config.refine import RefineTable
+from kdnas.config.strict import Strict
 
 
 class EnvTable(Strict):
@@ -23,7 +19,7 @@ class EnvTable(Strict):
     """A built-in or plugin environment, for example `mpe/simple_spread`."""
     factory: str | None = None
     """Or `module:function` that returns a PettingZoo parallel environment (or one that steps in batches)."""
-    kwargs: dict[str, Any] = {}
+    kwargs: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the environment."""
     twin: str | None = None
     """A batched environment with the same episodes (plugin name or `module:function`), used for everything but final
@@ -82,7 +78,7 @@ class ObserveTable(Strict):
     """Or all but these."""
     entities: EntitiesTable | None = None
     """Whose the features are; without it the environment's own declaration counts, where it has one."""
-    nearest: dict[str, Count] = {}
+    nearest: dict[str, Count] = Field(default_factory=dict)
     """Set -> k: only its k nearest members are seen, the nearest first; of equally near ones the first declared."""
     radius: Positive | dict[str, Positive] | None = None
     """How far the agents see, in the environment's units: for all sets, or set -> radius. Of a member farther away
@@ -133,7 +129,7 @@ class TeacherTable(Strict):
     """Or `module:function`, called with the EnvSpec and kwargs, that returns a Teacher."""
     name: str | None = None
     """Or a teacher plugin, called in the same way."""
-    kwargs: dict[str, Any] = {}
+    kwargs: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the factory or plugin."""
     train: TrainTable | None = None
     """How `kdnas teacher train` makes the checkpoint."""
@@ -322,7 +318,7 @@ class TargetTable(Strict):
 
     name: str = "onnx"
     """A built-in or plugin target."""
-    kwargs: dict[str, Any] = {}
+    kwargs: dict[str, Any] = Field(default_factory=dict)
 
 
 class StudyConfig(Strict):
@@ -335,10 +331,11 @@ class StudyConfig(Strict):
     budget: tuple[str, ...] = ()
     """Constraints, for example `latency<2ms`; `--budget` replaces them."""
     env: EnvTable
-    observe: dict[str, ObserveTable] = {}
+    observe: dict[str, ObserveTable] = Field(default_factory=dict)
     """Group -> what its students see, where that is less than what the environment shows."""
     teacher: TeacherTable
     distill: DistillTable = DistillTable()
+    refine: RefineTable = RefineTable()
     evaluation: EvaluationTable = EvaluationTable()
     search: SearchTable = SearchTable()
     target: TargetTable = TargetTable()

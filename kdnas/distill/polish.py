@@ -1,29 +1,21 @@
-"""After imitation, the reward: a short policy-gradient run of a student among teachers."""
+"""After imitation, the reward: a short policy-gradient run of a student among teachers, or of a whole team."""
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-import numpy as np
 import torch
-from torch import Tensor
 
+from kdnas.compress.quantize import training_twin
+from kdnas.config.refine import TeamPolishTable
 from kdnas.distill.classroom import Classroom
-from kdnas.distill.losses import divergence, own_policy
+from kdnas.distill.experience import experience_of, improve, play_sampled
 from kdnas.distill.pool import draw_seats
 from kdnas.envs.rollouts import play
 from kdnas.evaluation.seeds import SeedSets
 from kdnas.policies.arrays import Actions
-from kdnas.policies.distribution import greedy, log_prob, sample, to_actions
 from kdnas.policies.scene import Scene
-from kdnas.students.family import Settling
+from kdnas.students.family import Settling, load_family
 from kdnas.students.student import Seats, Student
-from kdnas.teachers.advantages import advantages
-from kdnas.teachers.episodes import Episodes, record
-
-CLIP = 0.2
-"""Of the ratio between the new and the old policy (PPO, Schulman et al. 2017, arXiv 1707.06347)."""
-EPOCHS, MINIBATCH = 4, 2048
 
 
 def polish(student: Student, room: Classroom, *, seed: int) -> bool:
@@ -55,7 +47,9 @@ def polish(student: Student, room: Classroom, *, seed: int) -> bool:
     for index in range(table.rounds):
         for setting in optimizer.param_groups:
             setting["lr"] = learning_rate * (1 - index / table.rounds)
-        _improve(student, room, _play(student, room, generator), optimizer, generator)
+        seats = draw_seats(room.pool, room.env.spec, table.episodes, generator)
+        played = play_sampled(room, dict.fromkeys(room.pool.groups, student), seats, generator)
+        improve(student, experience_of(played, room.pool.groups), optimizer, generator, leash=table.leash)
     if settled is not None:
         settled.settle(1.0)
     student.check_finite()
@@ -65,115 +59,47 @@ def polish(student: Student, room: Classroom, *, seed: int) -> bool:
     return False
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Experience:
-    """R decisions that the student made itself: tracks of T steps, time last, for recurrent students."""
-
-    views: Tensor
-    """(K, T, V)."""
-    masks: Tensor | None
-    """(K, T, N)."""
-    parameters: Tensor
-    """(K, T, P) of the teacher."""
-    choices: Tensor
-    """(K, T, *shape)."""
-    advantages: Tensor
-    """(K, T)."""
-    counted: Tensor
-    """(K, T): the student acted here."""
-
-
-def _improve(
-    student: Student,
-    room: Classroom,
-    lived: _Experience,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
+def polish_team(
+    students: Mapping[str, Student], rooms: Mapping[str, Classroom], table: TeamPolishTable, *, seed: int
 ) -> None:
-    """Some epochs on one batch of experience."""
-    leash, actions = room.recipe.polish.leash, student.spaces.actions
-    with torch.no_grad():
-        old = log_prob(actions, _policy(student, lived, slice(None)), lived.choices)
-    gains = lived.advantages[lived.counted]
-    advantage = (lived.advantages - gains.mean()) / (gains.std() + 1e-8)
-    tracks = max(MINIBATCH // lived.counted.shape[1], 1)
-    for _ in range(EPOCHS):
-        for rows in torch.split(torch.randperm(len(lived.counted), generator=generator), tracks):
-            said = _policy(student, lived, rows)
-            ratio = (log_prob(actions, said, lived.choices[rows]) - old[rows]).exp()
-            clipped = ratio.clamp(1 - CLIP, 1 + CLIP)
-            gain = torch.min(ratio * advantage[rows], clipped * advantage[rows])
-            outputs, taught = said[..., : actions.outputs].flatten(0, 1), lived.parameters[rows].flatten(0, 1)
-            mask = None if lived.masks is None else lived.masks[rows].flatten(0, 1)
-            far = divergence(actions, outputs, taught, mask, 1.0)
-            weight = lived.counted[rows].to(gain.dtype)
-            loss = ((leash * far.reshape(gain.shape) - gain) * weight).sum() / weight.sum().clamp_min(1)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
-            optimizer.step()
+    """Train the students of all groups in place by the team's reward, on episodes in which nobody else acts.
 
+    As `polish`, of all students at once: each draws its actions, and learns from what its own seats gained on the
+    teacher's critic. Whether the team is the better for it is for the caller to find out.
 
-def _policy(student: Student, lived: _Experience, rows: Tensor | slice) -> Tensor:
-    """Parameters (K, T, P) of the student's policy: its own means with the teacher's deviations, or its own logits."""
-    mask = None if lived.masks is None else lived.masks[rows]
-    return own_policy(student.spaces.actions, student(lived.views[rows]), lived.parameters[rows], mask)
+    Args:
+        students: group -> student, each a network of its own.
+        rooms: group -> the classroom of its pool, with a critic; all of one environment and one teacher.
+        table: how long, and on how many episodes.
+        seed: of all that is drawn.
 
-
-def _play(student: Student, room: Classroom, generator: torch.Generator) -> _Experience:
-    """Episodes in which the student draws its actions, in seats of its pool, among greedy teachers."""
-    spec, pool = room.env.spec, room.pool
-    count = room.recipe.polish.episodes
-    taken = draw_seats(pool, spec, count, generator)
-    hidden = {group: student.begin(count * len(spec.groups[group])) for group in pool.groups}
-    choices: dict[str, list[Tensor]] = {group: [] for group in pool.groups}
-
-    def choose(scene: Scene, parameters: Mapping[str, Tensor]) -> dict[str, Actions]:
-        actions = {}
-        for group, said in parameters.items():
-            space = spec.group_spec(group).actions
-            chosen = greedy(space, said)
-            if group in choices:
-                rows = torch.from_numpy(np.ascontiguousarray(scene.views[group])).flatten(0, 1)
-                outputs, hidden[group] = student.step(rows, hidden[group])
-                mask = scene.masks[group]
-                own = outputs.reshape(*said.shape[:2], -1)
-                legal = None if mask is None else torch.from_numpy(mask)
-                drawn = sample(space, own_policy(space, own, said, legal), generator)
-                choices[group].append(drawn)
-                seats = taken[group].reshape(*said.shape[:2], *[1] * len(space.shape))
-                chosen = torch.where(seats, to_actions(space, drawn), chosen)
-            actions[group] = chosen.numpy()
-        return actions
-
-    seeds = SeedSets(int(torch.randint(2**31 - 1, (), generator=generator))).demonstrations(count)
-    episodes = record(room.env, room.teacher, choose, seeds, copies=count, max_steps=room.max_steps)
-    return _experience(episodes, room, choices, taken)
-
-
-def _experience(
-    episodes: Episodes, room: Classroom, choices: Mapping[str, list[Tensor]], taken: Mapping[str, Tensor]
-) -> _Experience:
-    """The student's tracks of recorded episodes."""
-    loss = room.recipe.loss
-    assert room.value is not None
-    gained = advantages(episodes, room.value, loss.gamma, loss.gae_lambda, room.env.spec, room.max_steps)
-    columns: dict[str, list[Tensor]] = {}
-    for group in room.pool.groups:
-        seen = episodes.groups[group]
-        arrays = {
-            "views": torch.from_numpy(seen.views),
-            "parameters": torch.from_numpy(seen.parameters),
-            "choices": torch.stack(choices[group], 1),
-            "advantages": torch.from_numpy(gained[group]),
-            "counted": torch.from_numpy(seen.alive) & taken[group][:, None],
-        }
-        if seen.masks is not None:
-            arrays["masks"] = torch.from_numpy(seen.masks)
-        for name, array in arrays.items():  # (E, T, A, ...) -> (E x A, T, ...)
-            columns.setdefault(name, []).append(array.transpose(1, 2).flatten(0, 1))
-    joined = {name: torch.cat(parts) for name, parts in columns.items()}
-    return _Experience(masks=joined.pop("masks", None), **joined)
+    Raises:
+        StudentError: weights became NaN or infinite.
+    """
+    room = next(iter(rooms.values()))
+    generator = torch.Generator().manual_seed(seed)
+    pupils = {
+        group: training_twin(student, load_family(student.spec.family)).eval() for group, student in students.items()
+    }
+    held = [pupil.network for pupil in pupils.values() if isinstance(pupil.network, Settling)]
+    for network in held:
+        network.hold()
+    rates, optimizers = {}, {}
+    for group, pupil in pupils.items():
+        settled = isinstance(pupil.network, Settling)
+        rates[group] = room.recipe.qat_learning_rate if settled else table.learning_rate
+        optimizers[group] = torch.optim.Adam(pupil.parameters(), lr=rates[group])
+    seats = {group: torch.ones(table.episodes, seats, dtype=torch.bool) for group, seats in room.env.spec.seats.items()}
+    for index in range(table.rounds):
+        played = play_sampled(room, pupils, seats, generator)
+        for group, pupil in pupils.items():
+            for setting in optimizers[group].param_groups:
+                setting["lr"] = rates[group] * (1 - index / table.rounds)
+            improve(pupil, experience_of(played, [group]), optimizers[group], generator, leash=table.leash)
+    for network in held:
+        network.settle(1.0)
+    for pupil in pupils.values():
+        pupil.check_finite()
 
 
 def _validate(student: Student, room: Classroom, seed: int) -> float:

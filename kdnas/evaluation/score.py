@@ -81,6 +81,29 @@ def make_score(student: NDArray[np.float64], teacher: NDArray[np.float64], rando
     )
 
 
+def make_gain(
+    after: NDArray[np.float64],
+    before: NDArray[np.float64],
+    teacher: NDArray[np.float64],
+    random: NDArray[np.float64],
+) -> Interval:
+    """How much more retention one team has than another, from per-episode returns (E,) on the same episodes.
+
+    Its interval resamples the episodes of all four together, so that what is hard for both teams cancels.
+
+    Example: after -9, before -10, teacher -8, random -28 in every episode: (-9 + 10) / (-8 + 28) = 0.05.
+
+    Raises:
+        EnvError: the teacher is no better than random play.
+    """
+    check_teacher_beats_random(teacher, random)
+    episodes = len(after)
+    picks = np.random.default_rng(0).integers(episodes, size=(RESAMPLES, episodes))
+    more, gap = (each[picks].mean(1) for each in (after - before, teacher - random))
+    gained = (after - before).mean() / (teacher - random).mean()
+    return _interval(float(gained), more[gap > 0] / gap[gap > 0], episodes)
+
+
 def bootstrap(returns: NDArray[np.float64]) -> Interval:
     """Mean of per-episode returns (E,) with its interval."""
     picks = np.random.default_rng(0).integers(len(returns), size=(RESAMPLES, len(returns)))

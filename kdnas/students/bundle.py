@@ -24,7 +24,7 @@ from kdnas.students.card import GroupCard, NormalisationCard, SpacesCard, Studen
 from kdnas.students.student import Normalisation, Student
 from kdnas.students.student_team import StudentTeam
 from kdnas.students.team import Team
-from kdnas.students.weights import read_tensors, rebuild_student, student_tensors, write_tensors
+from kdnas.students.weights import read_tensors, rebuild_student, team_tensors, write_tensors
 
 WEIGHTS, CARD = "student.safetensors", "student.json"
 MAX_WEIGHT_BYTES = 1 << 28
@@ -35,13 +35,8 @@ def save_weights(folder: Path, team: Team) -> str:
 
     The specs are in it too: the shapes of 4-bit and 8-bit weights are the same, so the card alone could be mixed up.
     """
-    tensors = {
-        f"{group}/{name}": tensor
-        for group, student in team.students.items()
-        for name, tensor in student_tensors(student).items()
-    }
     specs = {group: student.spec.as_json() for group, student in team.students.items()}
-    return hashlib.sha256(write_tensors(folder / WEIGHTS, tensors, specs)).hexdigest()
+    return hashlib.sha256(write_tensors(folder / WEIGHTS, team_tensors(team.students), specs)).hexdigest()
 
 
 def group_cards(team: Team) -> dict[str, GroupCard]:

@@ -5,11 +5,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from kdnas.config.study import Strict
+from kdnas.config.strict import Strict
 from kdnas.envs.entities import Entities, EntitySet
 from kdnas.envs.spec import AgentSpec
 from kdnas.errors import ConfigError
 from kdnas.policies.actions import ActionSpace, Box, Discrete, MultiDiscrete
+from kdnas.students.refinement import Hindsight, Refinement
 
 Width = Annotated[int, Field(ge=1, le=65536)]
 
@@ -196,6 +197,10 @@ class StudentCard(Strict):
     """Team sums, `worst_agent`, `teacher` and `groups`, in base units."""
     score: dict[str, Any]
     """`retention` and `return` with their intervals, and on which seeds they were played."""
+    refinements: tuple[Refinement, ...] = ()
+    """What was done to the students after the search, all of them in their seats, in this order."""
+    hindsight: Hindsight | None = None
+    """How good the search's estimate was."""
     hashes: Hashes
     target: TargetCard
     artifacts: tuple[ArtifactCard, ...] = ()

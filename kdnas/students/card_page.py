@@ -20,6 +20,7 @@ def render_card(card: StudentCard) -> str:
         f"{retention['episodes']} episodes on {card.score['seeds']} seeds); return {returned['mean']:.3f} "
         f"[{returned['low']:.3f}, {returned['high']:.3f}], mean over agents.",
         "",
+        *_refinement(card),
         "| team sum, one decision each | student | teacher | times fewer |",
         "|---|---|---|---|",
         _row("FLOPs", cost["flops"], teacher["flops"], "count"),
@@ -94,6 +95,25 @@ def _unread(card: StudentCard) -> list[str]:
         if told := [f"{format_features(own)} of {group}" for group, own in unread.items() if own]:
             lines += [f"Features that {what} are not read: {'; '.join(told)}.", ""]
     return lines
+
+
+def _refinement(card: StudentCard) -> list[str]:
+    """What was done after the search, and how good the search's estimate was; nothing where nothing was."""
+    lines = []
+    if card.refinements:
+        done = "; ".join(str(refinement) for refinement in card.refinements)
+        lines = [f"After the search the students were trained on together: {done}.", ""]
+    if (hindsight := card.hindsight) is None:
+        return lines
+    added = ""
+    if (more := hindsight.refinement) is not None:
+        added = f"; refinement added {100 * more.mean:.1f} points ({100 * more.low:+.1f} to {100 * more.high:+.1f})"
+    return [
+        *lines,
+        f"The search chose the team by an estimate of {_percent(hindsight.search.mean)} for the weights that it "
+        f"trained; on the final seeds these keep {_percent(hindsight.final.mean)}{added}.",
+        "",
+    ]
 
 
 def _example(card: StudentCard) -> str:

@@ -1,5 +1,6 @@
 """From tensors to students and back, with every shape compared before anything is used."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,20 @@ MAX_WEIGHTS = 1 << 26
 def student_tensors(student: Student) -> dict[str, Tensor]:
     """The weights and scales of a student's network, ready for safetensors."""
     return {name: tensor.detach().clone().contiguous() for name, tensor in student.network.state_dict().items()}
+
+
+def team_tensors(students: Mapping[str, Student]) -> dict[str, Tensor]:
+    """The same of one student a group, by `GROUP/NAME`."""
+    return {
+        f"{group}/{name}": tensor
+        for group, student in students.items()
+        for name, tensor in student_tensors(student).items()
+    }
+
+
+def weights_digest(student: Student) -> str:
+    """SHA-256 of a student's weights, with their names, types and shapes."""
+    return hashlib.sha256(save(student_tensors(student))).hexdigest()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:

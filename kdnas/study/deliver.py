@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from kdnas import plugins
-from kdnas.distill.bank import StudentBank
 from kdnas.errors import RunError
 from kdnas.export.exporter import Artifact
 from kdnas.policies.arrays import Floats
@@ -49,14 +48,15 @@ def recorded_rows(setup: Setup, demonstrations: Demonstrations) -> dict[str, Flo
 def deliver(
     setup: Setup,
     run: RunFolder,
-    bank: StudentBank,
+    team: Team,
     member: Member,
     recorded: Mapping[str, Floats],
     device: TargetCard,
     *,
     seeds: str = "final",
 ) -> Member:
-    """Write `students/NNNN` of a member and return the member with its path; `seeds` names those of its score.
+    """Write `students/NNNN` of a member, with the weights of its team, and return the member with its path; `seeds`
+    names those of its score.
 
     Besides ONNX it holds the form in which students run on the target.
 
@@ -66,7 +66,6 @@ def deliver(
     """
     folder = run.path / "students" / f"{member.trial:04d}"
     part = folder.with_name(f"{folder.name}.part")
-    team = bank.team(setup.spec, setup.pools, member.candidate)
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
@@ -80,6 +79,8 @@ def deliver(
             groups=group_cards(team),
             cost=_cost_json(member),
             score={**member.score.as_json(), "seeds": seeds},
+            refinements=member.refinements,
+            hindsight=member.hindsight,
             hashes=Hashes(
                 teacher={group: setup.teacher.digest(group) for group in setup.spec.groups},
                 study=hashlib.sha256(repr(sorted(run.identity.items())).encode()).hexdigest()[:16],

@@ -68,8 +68,8 @@ def _assemble(setup: Setup, run: RunFolder, number: int) -> Path:
         teacher=gate.pricer.teacher_cost(),
     )
     recorded = recorded_rows(setup, demonstrations)
-    bank = make_bank(setup, run.path)
-    path = deliver(setup, run, bank, member, recorded, target_card(target), seeds="search").path
+    team = make_bank(setup, run.path).team(setup.spec, setup.pools, candidate)
+    path = deliver(setup, run, team, member, recorded, target_card(target), seeds="search").path
     assert path is not None
     return path
 

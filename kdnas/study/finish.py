@@ -4,20 +4,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kdnas.distill.stage import lineage
+from kdnas.distill.stage import Stage, lineage
 from kdnas.errors import RunError, StudentError
 from kdnas.evaluation.paired import retention_parts
-from kdnas.evaluation.score import Score, make_score
+from kdnas.evaluation.score import Score, make_gain, make_score
 from kdnas.policies.arrays import Floats
 from kdnas.profiling.target import Target
+from kdnas.students.refinement import Hindsight, IntervalCard
+from kdnas.students.team import Team
 from kdnas.study.deliver import deliver, target_card
 from kdnas.study.front import Member, ParetoFront, final_name, make_front, non_dominated
 from kdnas.study.gate import Gate
 from kdnas.study.objective import Objective
 from kdnas.study.returns import Returns
 from kdnas.study.run_folder import RunFolder
+from kdnas.study.setup import Setup
 from kdnas.study.take_up import candidate_of
-from kdnas.study.tasks import RANDOM, TEACHER, play_team, train_student
+from kdnas.study.tasks import RANDOM, TEACHER, play_refined, play_team, train_student
 from kdnas.study.watch import Watch
 from kdnas.study.workers import Workers, result_of
 
@@ -64,41 +67,76 @@ def best_members(objective: Objective, study: "optuna.Study", gate: Gate) -> lis
     return members
 
 
-def score_finally(objective: Objective, run: RunFolder, members: list[Member]) -> list[Member]:
-    """Play the members on the final seeds in the real environment; students that were deleted are trained again.
+def restore_students(objective: Objective, members: list[Member]) -> None:
+    """Train the students of members again that were deleted from the bank.
 
     Raises:
-        KdnasError: as `references`.
+        KdnasError: one cannot be trained.
     """
     setup, workers, bank = objective.setup, objective.workers, objective.schooling.bank
-    teams = [{group: bank.last(spec) for group, spec in member.candidate.items()} for member in members]
-    for team in teams:
-        for group, stage in team.items():
+    for member in members:
+        for group, stage in players(objective, member).items():
             pool = setup.pools[group]
             for lacking in [one for one in lineage(stage) if not bank.has(pool, stage)]:
                 if not bank.has(pool, lacking):
                     result_of(workers.submit(train_student, pool.name, lacking), f"training {lacking}")
+
+
+def players(objective: Objective, member: Member) -> dict[str, Stage]:
+    """The students of a member as the search scored them."""
+    return {group: objective.schooling.bank.last(spec) for group, spec in member.candidate.items()}
+
+
+def score_finally(objective: Objective, run: RunFolder, members: list[Member]) -> list[Member]:
+    """Play the members on the final seeds in the real environment: as they are, and as the search scored them.
+
+    Raises:
+        KdnasError: as `references`.
+    """
+    setup, workers = objective.setup, objective.workers
     seeds = setup.seeds.final(setup.config.evaluation.final_episodes)
-    futures = [workers.submit(play_team, team, seeds, True) for team in teams]
+    futures = [
+        (
+            workers.submit(play_team, players(objective, member), seeds, True),
+            workers.submit(play_refined, dict(member.candidate), seeds) if member.refined else None,
+        )
+        for member in members
+    ]
     teacher, random = references(run, workers, "final", seeds, real=True)
     scored = []
-    for member, future in zip(members, futures, strict=True):
-        returns = result_of(future, f"playing trial {member.trial}")
-        run.returns.keep(final_name(member.trial), returns)
-        parts = retention_parts(returns, teacher, random)
-        scored.append(replace(member, score=make_score(returns, teacher, random), parts=parts))
+    for member, (searching, refining) in zip(members, futures, strict=True):
+        before = result_of(searching, f"playing trial {member.trial}")
+        after = before if refining is None else result_of(refining, f"playing trial {member.trial}")
+        run.returns.keep(final_name(member.trial), after)
+        gain = None if refining is None else make_gain(after, before, teacher, random)
+        hindsight = Hindsight(
+            search=IntervalCard(**member.score.retention.as_json()),
+            final=IntervalCard(**make_score(before, teacher, random).retention.as_json()),
+            refinement=None if gain is None else IntervalCard(**gain.as_json()),
+        )
+        scored.append(
+            replace(
+                member,
+                score=make_score(after, teacher, random),
+                parts=retention_parts(after, teacher, random),
+                hindsight=hindsight,
+            )
+        )
     return scored
 
 
 def deliver_all(
-    objective: Objective,
+    setup: Setup,
     run: RunFolder,
     members: list[Member],
+    teams: Mapping[int, Team],
     recorded: Mapping[str, Floats],
     target: Target,
     watch: Watch,
 ) -> ParetoFront:
     """Write the student folders and `front.json`; a team that cannot be exported is left out, with a message.
+
+    `teams` are those of the members, by trial.
 
     Raises:
         KdnasError: nothing can be written, or no team can be exported.
@@ -107,7 +145,7 @@ def deliver_all(
     delivered = []
     for member in members:
         try:
-            delivered.append(deliver(objective.setup, run, objective.schooling.bank, member, recorded, device))
+            delivered.append(deliver(setup, run, teams[member.trial], member, recorded, device))
         except StudentError as error:
             watch.message(f"trial {member.trial} is left out of the front: {error}")
     if not delivered:

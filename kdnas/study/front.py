@@ -15,6 +15,7 @@ from kdnas.errors import ConfigError, RunError
 from kdnas.evaluation.paired import retention_parts
 from kdnas.evaluation.score import Score
 from kdnas.spaces.spec import StudentSpec
+from kdnas.students.refinement import Hindsight, Refinement
 from kdnas.study.returns import ReturnsFolder
 from kdnas.study.selector import parse_selector
 
@@ -35,6 +36,15 @@ class Member:
     teacher: TeamCost
     parts: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
     """What each episode says of its retention (E,), where its returns are kept: see `retention_parts`."""
+    refinements: tuple[Refinement, ...] = ()
+    """What was done to its students after the search, in this order."""
+    hindsight: Hindsight | None = None
+    """How good the search's estimate was, once the final episodes have been played."""
+
+    @property
+    def refined(self) -> bool:
+        """Its weights are no longer those that the search scored."""
+        return any(refinement.kept for refinement in self.refinements)
 
     @property
     def flops_reduction(self) -> float:
@@ -53,6 +63,8 @@ class Member:
             **self.cost.team.as_json(),
             "worst_agent": self.cost.worst_agent.as_json(),
             "teacher": self.teacher.team.as_json(),
+            **({"refinements": [each.model_dump() for each in self.refinements]} if self.refinements else {}),
+            **({"hindsight": self.hindsight.model_dump()} if self.hindsight is not None else {}),
             "groups": {
                 group: {
                     "spec": spec.as_json(),
@@ -77,6 +89,8 @@ class Member:
             teacher=TeamCost(
                 agents={g: Cost.from_json(entry["teacher_cost"]) for g, entry in groups.items()}, seats=seats
             ),
+            refinements=tuple(Refinement.model_validate(entry) for entry in data.get("refinements", ())),
+            hindsight=Hindsight.model_validate(data["hindsight"]) if "hindsight" in data else None,
         )
 
 

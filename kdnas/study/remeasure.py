@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from kdnas.budgets.cost import TeamCost
-from kdnas.distill.bank import StudentBank
 from kdnas.errors import RunError
 from kdnas.policies.arrays import Floats
 from kdnas.profiling.pricer import with_measurement
 from kdnas.profiling.target import Measurement, Target
 from kdnas.profiling.timing import DRIFT
+from kdnas.students.team import Team
+from kdnas.students.weights import weights_digest
 from kdnas.study.front import Member
 from kdnas.study.setup import Setup
 from kdnas.study.watch import Watch
@@ -21,15 +22,16 @@ REPEATS = 3
 def remeasure(
     setup: Setup,
     target: Target,
-    bank: StudentBank,
     members: Sequence[Member],
+    teams: Mapping[int, Team],
     recorded: Mapping[str, Floats],
     watch: Watch,
 ) -> list[Member]:
     """The members at the price of their finished students, measured while nothing else runs.
 
     During the search a shape is measured once, with any weights, while others may use the machine. Who breaks the
-    budget here leaves the front, with a message; so it is said where the machine was not as fast all the while.
+    budget here leaves the front, with a message; so it is said where the machine was not as fast all the while. `teams`
+    are those of the members, by trial.
 
     Raises:
         RunError: nobody is left.
@@ -38,10 +40,9 @@ def remeasure(
     known: dict[tuple[str, str], Measurement] = {}
     kept = []
     for member in members:
-        team = bank.team(setup.spec, setup.pools, member.candidate)
         costs = {}
-        for group, student in team.students.items():
-            key = setup.pools[group].name, student.spec.digest
+        for group, student in teams[member.trial].students.items():
+            key = setup.pools[group].name, weights_digest(student)
             if key not in known:
                 times = [target.measure_student(student, recorded[group]) for _ in range(REPEATS)]
                 known[key] = taken = sorted(times, key=lambda each: each.p50_s)[REPEATS // 2]

@@ -1,10 +1,10 @@
 """`RunFolder`: everything a search keeps, in one folder.
 
-study.toml, space.toml    what was searched, as resolved          bank/            trained students
-run.json                  identity of the run, and its storage    demonstrations/  teacher rollouts
-study.db                  the Optuna study (SQLite)               returns/         per-episode returns
-device.json               what was measured                       students/NNNN/   the front, ready to deploy
-front.json                the front's figures
+    study.toml, space.toml    what was searched, as resolved          bank/            trained students
+    run.json                  identity of the run, and its storage    demonstrations/  teacher rollouts
+    study.db                  the Optuna study (SQLite)               returns/         per-episode returns
+    device.json               what was measured                       refined/         teams that were trained on
+    front.json                the front's figures                     students/NNNN/   the front, ready to deploy
 """
 
 import json
@@ -148,7 +148,7 @@ def _own_storage(path: Path) -> str:
 def identify(setup: Setup) -> dict[str, str]:
     """What makes two searches the same one: each key of the study that decides results, and what it leads to."""
     config = setup.config
-    tables = config.model_dump(include={"env", "observe", "distill", "evaluation", "target"})
+    tables = config.model_dump(include={"env", "observe", "distill", "refine", "evaluation", "target"})
     del tables["evaluation"]["processes"]  # says how fast, not what
     return {
         "study": config.name,

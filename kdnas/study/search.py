@@ -29,6 +29,7 @@ from kdnas.study.gate import Gate
 from kdnas.study.objective import Objective
 from kdnas.study.prediction import MarginalLosses
 from kdnas.study.preflight import Preflight, check_budget
+from kdnas.study.refine import refine_members
 from kdnas.study.remeasure import remeasure
 from kdnas.study.run_folder import RunFolder, open_run
 from kdnas.study.schooling import Schooling
@@ -184,16 +185,17 @@ def _search(
                 f"{run.path}: no candidate was both feasible and trained; raise --trials or the budget, or see the "
                 "reasons in 'kdnas dashboard'"
             )
+        members, teams = refine_members(objective, run, members, watch)
         episodes = config.evaluation.final_episodes
         watch.message(f"scoring the {len(members)} teams of the front on {episodes:,} final episodes")
         scored = score_finally(objective, run, members)
     recorded = recorded_rows(setup, demonstrations)
     watch.message(f"measuring them again on {target.name}")
-    measured = remeasure(setup, target, objective.schooling.bank, scored, recorded, watch)
-    if needless := removable_features(setup, objective.schooling.bank, measured, recorded):
+    measured = remeasure(setup, target, scored, teams, recorded, watch)
+    if needless := removable_features([teams[member.trial] for member in measured], recorded):
         watch.message(f"no student of the front needs {describe_features(needless)}: these sensors may be left out")
     watch.message("exporting")
-    return deliver_all(objective, run, measured, recorded, target, watch)
+    return deliver_all(setup, run, measured, teams, recorded, target, watch)
 
 
 def make_objective(

@@ -5,17 +5,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from kdnas.distill.bank import StudentBank
 from kdnas.export.exporter import AGREEMENT, SAME_ACTION
 from kdnas.policies.arrays import Floats
 from kdnas.policies.distribution import greedy
 from kdnas.students.student import Student
-from kdnas.study.front import Member
-from kdnas.study.setup import Setup
+from kdnas.students.team import Team
+from kdnas.students.weights import weights_digest
 
 
 def removable_features(
-    setup: Setup, bank: StudentBank, members: Sequence[Member], recorded: Mapping[str, Floats]
+    teams: Sequence[Team], recorded: Mapping[str, Floats]
 ) -> dict[str, tuple[int, ...]]:
     """Group -> the features of its view that no student of the front needs.
 
@@ -24,9 +23,8 @@ def removable_features(
     on recurrent students, for recorded views say nothing of what they remember.
     """
     found: dict[str, tuple[int, ...]] = {}
-    for group in setup.spec.groups:
-        specs = dict.fromkeys(member.candidate[group] for member in members)
-        students = [bank.load(setup.pools[group], bank.last(spec)) for spec in specs]
+    for group in teams[0].spec.groups:
+        students = list({weights_digest(team.students[group]): team.students[group] for team in teams}.values())
         needless = [
             {*student.spaces.pruned, *([] if student.hidden_size else needless_features(student, recorded[group]))}
             for student in students

@@ -1,24 +1,30 @@
-"""What a worker does: train one student, or play one team. Module-level, so that a spawned process finds them."""
+"""What a worker does: train a student, play a team, or refine one. Module-level, so that a spawned process finds it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from kdnas.distill.bank import StudentBank
 from kdnas.distill.classroom import Classroom, open_classroom
 from kdnas.distill.lessons import Lessons
 from kdnas.distill.pool import Pool
 from kdnas.distill.recipe import make_student
+from kdnas.distill.refine import refine
+from kdnas.distill.refined import RefinedTeams
 from kdnas.distill.stage import Stage, lineage
 from kdnas.envs.rollouts import play
 from kdnas.envs.team_env import TeamEnv
 from kdnas.policies.team_policy import RandomPolicy, TeamPolicy
+from kdnas.spaces.spec import StudentSpec
 from kdnas.students.team import Team
 from kdnas.study.run_folder import DEMONSTRATIONS
 from kdnas.study.setup import Setup, StudyFile, open_study
+from kdnas.teachers.advantages import fit_value
 from kdnas.teachers.demonstrations import Demonstrations, keep_demonstrations
 from kdnas.teachers.episodes import Episodes, record, teacher_chooser
 
@@ -39,10 +45,19 @@ def make_bank(setup: Setup, run: Path) -> StudentBank:
     )
 
 
+def make_refined(setup: Setup, run: Path) -> RefinedTeams:
+    """The refined teams of a run."""
+    return RefinedTeams(
+        folder=run / "refined",
+        bank=make_bank(setup, run),
+        spec=setup.spec,
+        pools=setup.pools,
+        table=setup.config.refine,
+    )
+
+
 def play_demonstrations(setup: Setup) -> Episodes:
     """The study's teacher rollouts."""
-    import torch
-
     config = setup.config
     seeds = setup.seeds.demonstrations(config.distill.demonstration_episodes)
     choose = teacher_chooser(setup.teacher, torch.Generator().manual_seed(config.search.seed))
@@ -103,6 +118,27 @@ class _Desk:
     rooms: dict[str, tuple[Classroom, Lessons]] = field(default_factory=dict)
     """Pool name -> its classroom and demonstrated lessons."""
     real: TeamEnv | None = None
+    value: nn.Module | None = None
+
+    def room(self, pool: Pool) -> tuple[Classroom, Lessons]:
+        """The classroom of a pool and its lessons, opened when they are first needed."""
+        if pool.name not in self.rooms:
+            self.rooms[pool.name] = open_room(self.setup, pool, self.demonstrations)
+        return self.rooms[pool.name]
+
+    def critic(self) -> nn.Module:
+        """The teacher's critic, or one that is fitted to the demonstrations when it is first needed."""
+        if self.value is None:
+            config, loss = self.setup.config, self.setup.config.distill.loss
+            self.value = self.setup.teacher.value or fit_value(
+                self.demonstrations.episodes(list(self.setup.spec.groups)),
+                self.setup.spec,
+                loss.gamma,
+                loss.gae_lambda,
+                config.env.max_steps,
+                torch.Generator().manual_seed(config.search.seed),
+            )
+        return self.value
 
 
 _DESK: list[_Desk] = []
@@ -124,9 +160,7 @@ def train_student(group: str, stage: Stage) -> None:
     desk = _DESK[0]
     setup = desk.setup
     pool = setup.pools[group]
-    if pool.name not in desk.rooms:
-        desk.rooms[pool.name] = open_room(setup, pool, desk.demonstrations)
-    room, lessons = desk.rooms[pool.name]
+    room, lessons = desk.room(pool)
     line = lineage(stage)
     parent, since = desk.bank.load_progress(pool, line[-2]) if len(line) > 1 else (None, None)
     goes_on = parent is not None and parent.spec == stage.spec
@@ -141,19 +175,59 @@ def play_team(players: Mapping[str, Stage] | str, seeds: list[int], real: bool) 
 
     `real` plays the real environment, otherwise the twin where there is one.
     """
-    desk = _DESK[0]
-    setup = desk.setup
-    if real and desk.real is None:
-        desk.real = setup.make_real_env()
-    env = desk.real if real and desk.real is not None else setup.env
+    setup = _DESK[0].setup
     policy: TeamPolicy
     if isinstance(players, str):
         policy = (
             setup.teacher if players == TEACHER else RandomPolicy(setup.spec.actions, seed=setup.config.search.seed)
         )
     else:
+        desk = _DESK[0]
         students = {group: desk.bank.load(setup.pools[group], stage) for group, stage in players.items()}
         policy = Team(setup.spec, students, others=setup.teacher)
-    config = setup.config
+    return _play(policy, seeds, real)
+
+
+def play_refined(candidate: Mapping[str, StudentSpec], seeds: list[int]) -> NDArray[np.float64]:
+    """Episode returns (E,) of a refined team in the real environment."""
+    return _play(_refined().follow(candidate)[0], seeds, True)
+
+
+def refine_team(
+    candidate: Mapping[str, StudentSpec], teacher: NDArray[np.float64], random: NDArray[np.float64]
+) -> None:
+    """Put a team of banked students through the stages that it lacks, each of which is stored when it has ended.
+
+    Args:
+        candidate: group -> spec.
+        teacher: its returns (E,) on the validation episodes.
+        random: those of random play.
+    """
+    desk, refined = _DESK[0], _refined()
+    setup = desk.setup
+    seeds = setup.seeds.validation(setup.config.refine.validation_episodes)
+    rooms = {group: desk.room(pool)[0] for group, pool in setup.pools.items()}
+    if setup.config.refine.polish.rounds:
+        rooms = {group: replace(room, value=desk.critic()) for group, room in rooms.items()}
+    team, done = refined.follow(candidate)
+    for stage in refined.stages[len(done) :]:
+        record, students = refine(
+            stage, team, rooms, lambda own: _play(own, seeds, False), (teacher, random), seed=refined.seed(stage, team)
+        )
+        refined.store(stage, team, record, students)
+        team, _ = refined.follow(candidate)
+
+
+def _refined() -> RefinedTeams:
+    desk = _DESK[0]
+    return make_refined(desk.setup, desk.bank.folder.parent)
+
+
+def _play(policy: TeamPolicy, seeds: list[int], real: bool) -> NDArray[np.float64]:
+    desk = _DESK[0]
+    if real and desk.real is None:
+        desk.real = desk.setup.make_real_env()
+    env = desk.real if real and desk.real is not None else desk.setup.env
+    config = desk.setup.config
     copies = min(config.evaluation.copies, REAL_COPIES) if real else config.evaluation.copies
     return play(env, policy, seeds, copies=copies, max_steps=config.env.max_steps).mean

@@ -1,6 +1,7 @@
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from kdnas.config import refine
 from kdnas.config import study as module
 from kdnas.config.study import EnvTable, StudyConfig, TeacherTable
 from kdnas.config.toml import validate
@@ -62,7 +63,8 @@ def test_what_is_dumped_is_read_back():
 
 
 def test_every_table_is_strict():
-    tables = [thing for thing in vars(module).values() if isinstance(thing, type) and issubclass(thing, BaseModel)]
+    things = [*vars(module).values(), *vars(refine).values()]
+    tables = [thing for thing in things if isinstance(thing, type) and issubclass(thing, BaseModel)]
     for table in tables:
         if table is not BaseModel:
             # A table whose keys are names of the user's choice says what stands under them instead.

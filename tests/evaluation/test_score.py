@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kdnas.errors import EnvError
-from kdnas.evaluation import Interval, Score, bootstrap, make_score
+from kdnas.evaluation import Interval, Score, bootstrap, make_gain, make_score
 
 
 def constant(value: float, episodes: int = 4) -> np.ndarray:
@@ -82,3 +82,29 @@ def test_json() -> None:
 def test_a_bootstrap_of_returns() -> None:
     interval = bootstrap(np.array([-9.0, -10.0]))
     assert interval == Interval(mean=-9.5, low=-10, high=-9, episodes=2)
+
+
+def test_what_is_gained_by_hand() -> None:
+    """1 of the 20 between random play and the teacher, in every episode: the interval is a point."""
+    gain = make_gain(constant(-9), constant(-10), constant(-8), constant(-28))
+    assert (gain.mean, gain.low, gain.high) == pytest.approx((0.05, 0.05, 0.05))
+    assert gain.episodes == len(constant(-9))
+
+
+def test_gains_are_paired() -> None:
+    """Whatever an episode is worth to both teams cancels; the difference of two scores would be wide."""
+    luck = np.random.default_rng(3).normal(scale=50.0, size=200)
+    before, after = luck - 10, luck - 9
+    gain = make_gain(after, before, luck - 8, luck - 28)
+    assert gain.high - gain.low < 1e-9
+    # One episode in four gains 4: the mean is the same, and what resamples make of it is not.
+    uneven = before + 4 * (np.arange(200) % 4 == 0)
+    gain = make_gain(uneven, before, luck - 8, luck - 28)
+    # Deviation 4 sqrt(1/4 x 3/4) = 1.73 of 200 episodes over 20: 1.96 x 1.73 / sqrt(200) / 20 = 0.012 to each side.
+    assert gain.mean == pytest.approx(0.05)
+    assert (gain.low, gain.high) == pytest.approx((0.038, 0.062), abs=0.002)
+
+
+def test_a_gain_of_nothing_to_retain() -> None:
+    with pytest.raises(EnvError, match="there is nothing to retain"):
+        make_gain(constant(-9), constant(-9), constant(-28), constant(-8))

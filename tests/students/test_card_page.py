@@ -3,6 +3,7 @@ from pathlib import Path
 
 from kdnas.envs.spec import EnvSpec
 from kdnas.students import Student, Team, render_card
+from kdnas.students.refinement import Hindsight, IntervalCard, Refinement
 
 from .conftest import ENV, MakeStudent, card_of
 
@@ -46,6 +47,39 @@ def test_what_was_not_measured_is_not_divided(team: Team) -> None:
     card = card_of(team, "x")
     card.cost["latency_s"]["p95"] = 0.0
     assert "| latency p95 (sum of agents) | - | - | - |" in render_card(card)
+
+
+def test_what_was_done_after_the_search(team: Team) -> None:
+    card = card_of(team, "x")
+    page = render_card(card)
+    assert "trained on together" not in page
+    assert "The search chose" not in page
+    gain = IntervalCard(mean=0.0123, low=0.01, high=0.015, episodes=2048)
+    card = card.model_copy(
+        update={
+            "refinements": (
+                Refinement(stage="joint recovery", kept=True, gain=gain),
+                Refinement(stage="polish", kept=False, failure="the loss became nan"),
+            ),
+            "hindsight": Hindsight(
+                search=gain.model_copy(update={"mean": 0.955}),
+                final=gain.model_copy(update={"mean": 0.9512}),
+                refinement=gain.model_copy(update={"mean": 0.008, "low": -0.001}),
+            ),
+        }
+    )
+    lines = render_card(card).splitlines()
+    assert (
+        "After the search the students were trained on together: joint recovery was kept: retention +0.0123 (95 % "
+        "interval +0.0100 to +0.0150) on 2,048 validation episodes; polish was refused: the loss became nan."
+    ) in lines
+    told = (
+        "The search chose the team by an estimate of 95.5 % for the weights that it trained; on the final seeds these "
+        "keep 95.1 %"
+    )
+    assert f"{told}; refinement added 0.8 points (-0.1 to +1.5)." in lines
+    nothing = card.hindsight.model_copy(update={"refinement": None})  # type: ignore[union-attr]
+    assert f"{told}." in render_card(card.model_copy(update={"hindsight": nothing})).splitlines()
 
 
 def test_what_is_not_read_is_named(make_student: MakeStudent) -> None:

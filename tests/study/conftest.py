@@ -43,6 +43,7 @@ STUDY: dict[str, Any] = {
         "on_policy_rounds": 1,
         "on_policy_episodes": 16,
     },
+    "refine": {"joint": {"steps": 20, "rounds": 2, "episodes": 16}, "validation_episodes": 128},
     "evaluation": {"search_episodes": 64, "final_episodes": 64, "copies": 64},
     "search": {"trials": 5, "workers": 1},
 }

@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -43,6 +42,7 @@ def test_a_folder_is_written_whole_or_not_at_all(copied: Path, echo: Setup, monk
     member = replace(read_front(copied / "front.json")[0], trial=77, path=None)
     recorded = recorded_rows(echo, record_demonstrations(echo, copied))
     device = target_card(echo.make_target())
+    team = make_bank(echo, copied).team(echo.spec, echo.pools, member.candidate)
     folder = copied / "students" / "0077"
     before = sorted((copied / "students").iterdir())
 
@@ -52,13 +52,13 @@ def test_a_folder_is_written_whole_or_not_at_all(copied: Path, echo: Setup, monk
     with monkeypatch.context() as patch:
         patch.setattr("kdnas.export.onnx.OnnxExporter.export", refuse)
         with pytest.raises(StudentError, match="acts otherwise"):
-            deliver(echo, run, make_bank(echo, copied), member, recorded, device)
+            deliver(echo, run, team, member, recorded, device)
     with monkeypatch.context() as patch:
         patch.setattr(room, "write_card", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         with pytest.raises(RunError, match=r"students/0077: cannot be written: No space left on device; make room"):
-            deliver(echo, run, make_bank(echo, copied), member, recorded, device)
+            deliver(echo, run, team, member, recorded, device)
     assert sorted((copied / "students").iterdir()) == before
-    delivered = deliver(echo, run, make_bank(echo, copied), member, recorded, device, seeds="search")
+    delivered = deliver(echo, run, team, member, recorded, device, seeds="search")
     assert delivered.path == folder
     assert load_student(folder).card.score["seeds"] == "search"
     run.close()
@@ -170,21 +170,22 @@ def test_a_team_that_cannot_be_exported_is_left_out_of_the_front(
     best = read_front(copied / "front.json")[0]
     members = [replace(best, trial=90 + index, path=None) for index in range(2)]
     recorded, target = recorded_rows(echo, record_demonstrations(echo, copied)), echo.make_target()
-    objective = SimpleNamespace(setup=echo, bank=make_bank(echo, copied))
+    team = make_bank(echo, copied).team(echo.spec, echo.pools, best.candidate)
+    teams = {member.trial: team for member in members}
     whole = room.deliver
 
-    def picky(setup: Setup, run: object, bank: object, member: Member, *rest: object) -> Member:
+    def picky(setup: Setup, run: object, team: object, member: Member, *rest: object) -> Member:
         if member.trial in refused:
             raise StudentError("the artifact acts otherwise")
-        return whole(setup, run, bank, member, *rest)  # type: ignore[arg-type]
+        return whole(setup, run, team, member, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr("kdnas.study.finish.deliver", picky)
     refused = {90}
-    front = deliver_all(objective, run, members, recorded, target, notes)  # type: ignore[arg-type]
+    front = deliver_all(echo, run, members, teams, recorded, target, notes)
     assert [member.trial for member in front] == [91]
     assert notes.messages == ["trial 90 is left out of the front: the artifact acts otherwise"]
     assert [member.trial for member in read_front(copied / "front.json")] == [91]
     refused = {90, 91}
     with pytest.raises(RunError, match="none of the 2 teams of the front could be exported"):
-        deliver_all(objective, run, members, recorded, target, notes)  # type: ignore[arg-type]
+        deliver_all(echo, run, members, teams, recorded, target, notes)
     run.close()

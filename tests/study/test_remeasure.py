@@ -40,7 +40,8 @@ def test_members_get_the_price_of_their_own_weights(copied: Path, write_study: W
     members, target, notes = list(read_front(copied / "front.json")), Aged(), Notes()
     recorded = recorded_rows(setup, record_demonstrations(setup, copied))
     bank = make_bank(setup, copied)
-    again = remeasure(setup, target, bank, members, recorded, notes)
+    teams = {member.trial: bank.team(setup.spec, setup.pools, member.candidate) for member in members}
+    again = remeasure(setup, target, members, teams, recorded, notes)
     assert [member.trial for member in again] == [member.trial for member in members]
     for member in again:
         for group, spec in member.candidate.items():
@@ -51,14 +52,14 @@ def test_members_get_the_price_of_their_own_weights(copied: Path, write_study: W
 
     widest = max(member.cost.worst_agent.latency_p95_s for member in again)
     strict = replace(setup, budget=open_study(read_study(write_study("echo"), budget=[f"latency<{widest}s"])).budget)
-    kept = remeasure(strict, target, bank, members, recorded, notes)
+    kept = remeasure(strict, target, members, teams, recorded, notes)
     gone = [member.trial for member in again if member.cost.worst_agent.latency_p95_s == widest]
     assert [member.trial for member in kept] == [member.trial for member in again if member.trial not in gone]
     assert all("leaves the front: measured again at the end, it breaks latency<" in text for text in notes.messages)
     assert len(notes.messages) == len(gone)
     none = replace(setup, budget=open_study(read_study(write_study("echo"), budget=["latency<1us"])).budget)
     with pytest.raises(RunError, match=r"none of the \d+ teams of the front meets the budget when it is measured"):
-        remeasure(none, target, bank, members, recorded, notes)
+        remeasure(none, target, members, teams, recorded, notes)
 
 
 def test_a_restless_machine_is_said_once_a_student(copied: Path, write_study: WriteStudy) -> None:

@@ -353,6 +353,30 @@ def test_a_search_that_was_killed_goes_on(
     assert states(tmp_path / "run").count("COMPLETE") == 4
 
 
+@pytest.mark.slow
+def test_ctrl_c_at_the_end_keeps_what_was_refined(
+    start: Callable[[], "subprocess.Popen[str]"], patient: Path, tmp_path: Path
+) -> None:
+    process = start()
+    read_until(process, "message refining")
+    said = read_until(process, "message trial")  # the first team has been through it
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "joint recovery was" in said
+    stored = {path: path.read_bytes() for path in (tmp_path / "run" / "refined").glob("*.safetensors")}
+    assert stored
+    stamps = {path: path.stat().st_mtime_ns for path in stored}
+    assert not (tmp_path / "run" / "front.json").exists()
+    notes = Notes()
+    front = search(patient, out=tmp_path / "run", watch=notes)
+    assert {path: path.stat().st_mtime_ns for path in stored} == stamps
+    told = [text for text in notes.messages if text.startswith("refining")]
+    left = len(front) - len(stored)
+    assert told == ([f"refining {left} of the {len(front)} teams of the front by joint recovery"] if left else [])
+    assert all(member.refinements for member in front)
+
+
 def test_inputs_that_never_change_are_left_out_everywhere(write_study: WriteStudy, tmp_path: Path) -> None:
     path, run, notes = write_study("still", **{"env.kwargs": {"still": 2}}), tmp_path / "run", Notes()
     front = search(path, budget=BUDGET, trials=3, out=run, watch=notes)

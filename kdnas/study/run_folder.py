@@ -1,10 +1,10 @@
 """`RunFolder`: everything a search keeps, in one folder.
 
-study.toml, space.toml    what was searched, as resolved          bank/            trained students
-run.json                  identity of the run, and its storage    demonstrations/  teacher rollouts
-study.db                  the Optuna study (SQLite)               returns/         per-episode returns
-device.json               what was measured                       students/NNNN/   the front, ready to deploy
-front.json                the front's figures
+    study.toml, space.toml    what was searched, as resolved          bank/            trained students
+    run.json                  identity of the run, and its storage    demonstrations/  teacher rollouts
+    study.db                  the Optuna study (SQLite)               returns/         per-episode returns
+    device.json               what was measured                       students/NNNN/   the front, ready to deploy
+    front.json                the front's figures
 """
 
 import json

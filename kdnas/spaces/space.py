@@ -11,7 +11,7 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import AfterValidator, Field
 
-from kdnas.config.study import Strict
+from kdnas.config.strict import Strict
 from kdnas.errors import ConfigError, name_nearest
 from kdnas.spaces.spec import Bits, StudentSpec
 

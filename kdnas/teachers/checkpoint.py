@@ -10,7 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from kdnas.config.study import Strict, TrainTable
+from kdnas.config.strict import Strict
+from kdnas.config.study import TrainTable
 from kdnas.config.toml import MAX_BYTES, validate_json
 from kdnas.envs.spec import EnvSpec
 from kdnas.errors import TeacherError

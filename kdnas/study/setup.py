@@ -135,6 +135,7 @@ def open_study(file: StudyFile) -> Setup:
     real = make_env(config.env, file.folder, observe=config.observe)
     budget.check_scopes(real.spec.groups)
     space = make_space(file.space, list(real.spec.groups))
+    _check_free_groups(config.search.free_groups, len(space.groups))
     teacher = open_teacher(file, real.spec)
     twin = make_twin(config.env, file.folder, observe=config.observe)
     if twin is not None:
@@ -159,6 +160,13 @@ def _check_device(device: str) -> None:
         raise ConfigError(
             f"distill.device = 'cuda': torch {torch.__version__} finds no CUDA device; install a CUDA build of torch, "
             "or set device = 'cpu'"
+        )
+
+
+def _check_free_groups(free: int, groups: int) -> None:
+    if free >= groups:
+        raise ConfigError(
+            f"search.free_groups = {free}: there are {groups} groups; give fewer, or 0 to search all of them at once"
         )
 
 

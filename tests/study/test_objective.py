@@ -11,6 +11,7 @@ from pebble import ProcessExpired
 
 from kdnas.errors import BundleError, EnvError, RunError, StudentError
 from kdnas.spaces import StudentSpec
+from kdnas.study.attempt import Lost
 from kdnas.study.objective import Objective, team_name
 from kdnas.study.setup import Setup, open_study, read_study
 
@@ -279,3 +280,212 @@ def test_progress(objective: Objective) -> None:
     teacher = objective.gate.pricer.teacher_cost().team
     decades = np.log10(teacher.memory_bytes / cost.team.memory_bytes)
     assert progress.hypervolume == pytest.approx(0.7 * np.log10(8) * decades)
+
+
+@pytest.fixture
+def race(write_study: WriteStudy, tmp_path: Path) -> Objective:
+    """Two rungs: students are judged after a quarter of their recovery, one of three goes on.
+
+    All teams but the smallest have 100 to 316 FLOPs, which is one band. A quarter of the way the groups lose with 6
+    units .15 each, with 4 units .3 and with 8 units .2: `left` with 8 units only .15.
+    """
+    path = write_study("plain", **{"distill.rungs": [0.25, 1.0]})
+    objective = pretend(open_study(read_study(path, budget=["flops<=96"])), tmp_path / "race")
+    lost = {("left", 6): 0.15, ("right", 6): 0.15, ("left", 8): 0.15, ("right", 8): 0.2}
+    workers_of(objective).other = {
+        f"play {group} mlp {units} float, rung 0": 5 - loss * 10 / 3 for (group, units), loss in lost.items()
+    }
+    return objective
+
+
+def test_a_lone_trial_goes_from_rung_to_rung(race: Objective) -> None:
+    workers_of(race).other["play left mlp 6 float, rung 1"] = 4.75
+    ask(race, 6, 6)
+    finish(race)
+    assert log_of(race) == [
+        "train left mlp 16 float",
+        "train left mlp 6 float, rung 0",
+        "play left mlp 6 float, rung 0",
+        "play right mlp 6 float, rung 0",
+        "train left mlp 6 float, rung 1",
+        "play left mlp 6 float, rung 1",
+        "play right mlp 6 float, rung 1",
+        "team 6-6 of 64 episodes",
+    ]
+    # .15 + .15 are lost at first; then .25 / (10 / 3) = .075 and 1 / (10 / 3) = .3.
+    assert last(race).user_attrs["rungs"] == {0: pytest.approx(0.7), 1: pytest.approx(0.625)}
+    assert last(race).user_attrs["predicted"] == pytest.approx(0.625)
+    assert race.field.promoted == {0: {0}}
+
+
+def test_who_is_worse_and_dearer_waits_and_loses(race: Objective) -> None:
+    ask(race, 6, 6)  # .7 for 144 FLOPs
+    finish(race)
+    race.field.margin = 0.0
+    log_of(race).clear()
+    ask(race, 8, 8)  # .65 for 192: one of two goes on, and somebody cheaper is better
+    finish(race)
+    assert log_of(race) == [
+        "train left mlp 8 float, rung 0", "play left mlp 8 float, rung 0", "play right mlp 8 float, rung 0"
+    ]  # fmt: skip
+    assert last(race).state.name == "RUNNING"
+    assert [attempt.waits for attempt in race.active.values()] == [True]
+    assert race.has_room
+    assert not race.busy
+    # Nobody else comes.
+    race.end_race()
+    trial = last(race)
+    assert trial.state.name == "PRUNED"
+    assert trial.user_attrs["ended"] == "outraced"
+    assert trial.user_attrs["rungs"] == {0: pytest.approx(0.65)}
+    assert trial.user_attrs["reason"] == "left behind at rung 0 by some of 2 trials"
+    assert race.counts == counted(done=1, outraced=1)
+    assert race.active == {}
+
+
+def test_who_has_too_many_before_it_loses_at_once(race: Objective) -> None:
+    for left, right in ((6, 6), (8, 8), (8, 6)):
+        ask(race, left, right)
+        finish(race)
+        race.field.margin = 0.0
+    # .7 for 144 FLOPs, .65 for 192 and .7 for 168: the third is dominated by the first and dominates the second. Of
+    # three one goes on; two places behind it are as far as waiting makes sense.
+    first, second, third = race.study.get_trials()
+    assert [trial.state.name for trial in (first, second, third)] == ["COMPLETE", "PRUNED", "RUNNING"]
+    assert second.user_attrs["reason"] == "left behind at rung 0 by some of 3 trials"
+    assert list(race.active) == [2]
+
+
+def test_who_waits_goes_on_when_the_race_widens(race: Objective) -> None:
+    ask(race, 6, 6)
+    finish(race)
+    race.field.margin = 0.0
+    ask(race, 8, 8)
+    finish(race)
+    # Predictions turn out to be wrong by more than the .05 that it lacks.
+    race.field.margin = 0.1
+    log_of(race).clear()
+    finish(race)
+    assert log_of(race)[0] == "train left mlp 8 float, rung 1"
+    assert last(race).state.name == "COMPLETE"
+    assert race.field.promoted == {0: {0, 1}}
+
+
+def test_teams_that_were_played_tell_how_wide_the_race_is(race: Objective) -> None:
+    assert race.field.margin == 0.0
+    workers_of(race).other["team 6-6 of 64 episodes"] = 4.5
+    ask(race, 6, 6)
+    finish(race)
+    # Complete, both lose .3: predicted .4, played .85.
+    assert race.field.margin == pytest.approx(0.45)
+
+
+def test_a_lost_team_is_not_tried_again(race: Objective) -> None:
+    ask(race, 6, 6)
+    finish(race)
+    race.field.margin = 0.0
+    ask(race, 8, 8)
+    finish(race)
+    race.end_race()
+    log_of(race).clear()
+    ask(race, 8, 8)
+    finish(race)
+    lost, again = race.study.get_trials()[1:]
+    assert log_of(race) == []
+    assert again.state.name == "PRUNED"
+    assert again.user_attrs["ended"] == "outraced"
+    assert again.user_attrs["reason"] == lost.user_attrs["reason"]
+    assert "rungs" not in again.user_attrs
+    assert race.counts == counted(done=1, outraced=2)
+    assert set(race.field.standings[0]) == {0, 1}  # it runs once
+
+
+def test_a_team_that_was_played_is_told_even_where_it_had_lost(race: Objective) -> None:
+    """The same team may lose in one trial and come through in another that began before."""
+    ask(race, 6, 6)
+    finish(race)
+    (team,) = race.played
+    race.lost[team] = Lost(candidate=race.played[team].candidate, reason="slow")
+    ask(race, 6, 6)
+    assert last(race).state.name == "COMPLETE"
+
+
+def test_students_that_are_complete_begin_at_the_last_rung(race: Objective) -> None:
+    ask(race, 6, 6)
+    finish(race)
+    log_of(race).clear()
+    ask(race, 4, 6)  # a new student for `left`
+    assert [attempt.rung for attempt in race.active.values()] == [0]
+    finish(race)
+    ask(race, 4, 4)
+    assert [attempt.rung for attempt in race.active.values()] == [1]
+    log_of(race).clear()
+    finish(race)
+    assert log_of(race) == ["play right mlp 4 float, rung 1", "team 4-4 of 64 episodes"]
+
+
+@pytest.fixture
+def staged(write_study: WriteStudy, tmp_path: Path) -> Objective:
+    """128 episodes, of which 32 come first: then 64, and 128."""
+    episodes = {"search_episodes": 128, "first_episodes": 32}
+    path = write_study("plain", **{"distill.rungs": [1.0], "evaluation": episodes})
+    objective = pretend(open_study(read_study(path, budget=["flops<=96"])), tmp_path / "staged")
+    assert objective.stages == [32, 64, 128]
+    return objective
+
+
+def teams(objective: Objective) -> list[str]:
+    return [name for name in log_of(objective) if name.startswith("team")]
+
+
+def test_who_has_nobody_to_compare_with_plays_all_episodes(staged: Objective) -> None:
+    ask(staged, 6, 6)
+    finish(staged)
+    assert teams(staged) == ["team 6-6 of 32 episodes", "team 6-6 of 32 episodes", "team 6-6 of 64 episodes"]
+    assert last(staged).user_attrs["score"]["retention"]["episodes"] == 128
+    assert len(staged.kept.load(team_name(0))) == 128
+
+
+def test_a_dominated_team_stops_after_its_first_episodes(staged: Objective) -> None:
+    ask(staged, 6, 6)
+    finish(staged)
+    log_of(staged).clear()
+    workers_of(staged).other["team 8-8 of 32 episodes"] = 3.0  # 4 in every episode is clearly better, and cheaper
+    ask(staged, 8, 8)
+    finish(staged)
+    assert teams(staged) == ["team 8-8 of 32 episodes"]
+    trial = last(staged)
+    assert trial.state.name == "PRUNED"
+    assert trial.user_attrs["ended"] == "outraced"
+    assert trial.user_attrs["reason"] == "after 32 episodes, a team that costs no more plays clearly better"
+    # (3 - 5/3) / (10/3), of the first episodes alone.
+    assert trial.user_attrs["score"]["retention"]["mean"] == pytest.approx(0.4)
+    assert trial.user_attrs["score"]["retention"]["episodes"] == 32
+    assert staged.counts == counted(done=1, outraced=1)
+    log_of(staged).clear()
+    ask(staged, 8, 8)
+    finish(staged)
+    assert log_of(staged) == []
+    assert last(staged).user_attrs["reason"] == trial.user_attrs["reason"]
+
+
+def test_a_clearly_better_team_needs_no_more_episodes(staged: Objective) -> None:
+    ask(staged, 6, 6)
+    finish(staged)
+    log_of(staged).clear()
+    workers_of(staged).other["team 8-8 of 32 episodes"] = 4.5
+    ask(staged, 8, 8)
+    finish(staged)
+    assert teams(staged) == ["team 8-8 of 32 episodes"]
+    assert last(staged).values[0] == pytest.approx(0.85)
+    assert last(staged).user_attrs["score"]["retention"]["episodes"] == 32
+
+
+def test_an_open_comparison_goes_on(staged: Objective) -> None:
+    ask(staged, 6, 6)
+    finish(staged)
+    log_of(staged).clear()
+    ask(staged, 8, 8)  # returns 4 as the other one does
+    finish(staged)
+    assert teams(staged) == ["team 8-8 of 32 episodes", "team 8-8 of 32 episodes", "team 8-8 of 64 episodes"]
+    assert last(staged).state.name == "COMPLETE"

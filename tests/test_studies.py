@@ -103,7 +103,7 @@ def test_a_study_is_searched(name, tiny_study, tmp_path):
             else:
                 assert 0 <= actions[agent] < spaces.actions.count
     # The teachers beat random play, on the real environment too.
-    returns = {who: np.load(run / f"references/final.{who}.npy").mean() for who in (TEACHER, RANDOM)}
+    returns = {who: np.load(run / f"returns/final-{who}.npy").mean() for who in (TEACHER, RANDOM)}
     assert returns[TEACHER] > returns[RANDOM] + 10
 
 

@@ -1,15 +1,13 @@
 """Study files: their tables as strict data, and how they are found and read."""
 
+from kdnas.config.observe import EntitiesTable, EntitySetTable, ObserveTable
 from kdnas.config.refine import JointTable, RefineTable, TeamPolishTable
 from kdnas.config.shipped import find_space, find_study
 from kdnas.config.strict import Strict
 from kdnas.config.study import (
     DistillTable,
-    EntitiesTable,
-    EntitySetTable,
     EnvTable,
     EvaluationTable,
-    ObserveTable,
     SearchTable,
     StudyConfig,
     TargetTable,

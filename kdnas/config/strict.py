@@ -1,4 +1,4 @@
-"""`Strict`: what every table of a file is."""
+"""`Strict`: what every table of a file that kdnas reads is."""
 
 from pydantic import BaseModel, ConfigDict
 

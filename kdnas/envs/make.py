@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from kdnas import plugins
-from kdnas.config.study import EnvTable, ObserveTable
+from kdnas.config.observe import ObserveTable
+from kdnas.config.study import EnvTable
 from kdnas.envs.batched import BatchedEnv
 from kdnas.envs.blame import blame
 from kdnas.envs.copies import Copies

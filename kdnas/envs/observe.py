@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from kdnas.config.study import ObserveTable
+from kdnas.config.observe import ObserveTable
 from kdnas.envs.entities import Entities, EntitySet
 from kdnas.envs.spec import AgentSpec
 from kdnas.envs.view import SeenSet, View

@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from kdnas.errors import ConfigError
 from kdnas.spaces.space import Candidate
 from kdnas.spaces.spec import StudentSpec
-from kdnas.study.attempt import Played, Signature
+from kdnas.study.attempt import Played, Signature, signature
 from kdnas.study.board import Board, price_options
 from kdnas.study.front import non_dominated
 from kdnas.study.gate import Gate
 from kdnas.study.prediction import Correction
 from kdnas.study.proposer import propose
+from kdnas.study.samplers import freeze
 from kdnas.study.schooling import Schooling
 from kdnas.study.setup import Setup
 
@@ -39,18 +39,16 @@ class Asking:
     turn: int = 0
     proposals: list[dict[str, StudentSpec]] = field(default_factory=list)
 
+    frozen: int = 0
+    """How often the sampler has chosen for some groups only."""
+
     def __post_init__(self) -> None:
         self._sampler = self.study.sampler
-        if self.setup.config.search.free_groups >= len(self.setup.space.groups):
-            raise ConfigError(
-                f"search.free_groups = {self.setup.config.search.free_groups}: there are "
-                f"{len(self.setup.space.groups)} groups; give fewer, or 0 to search all of them at once"
-            )
 
     def next_trial(
-        self, played: Mapping[Signature, Played], active: Sequence[Mapping[str, StudentSpec]]
+        self, played: Mapping[Signature, Played], others: Sequence[Mapping[str, StudentSpec]]
     ) -> "optuna.Trial":
-        """Ask for one; `played` teams and `active` ones, which are on their way, are not proposed again."""
+        """Ask for one; neither `played` teams nor `others`, which are on their way or lost, are proposed again."""
         from optuna.trial import TrialState
 
         table = self.setup.config.search
@@ -59,8 +57,10 @@ class Asking:
             return self.study.ask()
         self.turn += 1
         if table.propose and self.turn % 2 == 0:
+            known = {*played, *(signature(team) for team in others)}
+            self.proposals = [team for team in self.proposals if signature(team) not in known]
             if not self.proposals:
-                self.proposals = self._propose(played, active)
+                self.proposals = self._propose(played, others)
             if self.proposals:
                 team = self.proposals.pop(0)
                 self.study.enqueue_trial(self.setup.space.parameters(team), user_attrs={"proposed": True})
@@ -70,7 +70,7 @@ class Asking:
         return self.study.ask()
 
     def _propose(
-        self, played: Mapping[Signature, Played], active: Sequence[Mapping[str, StudentSpec]]
+        self, played: Mapping[Signature, Played], others: Sequence[Mapping[str, StudentSpec]]
     ) -> list[dict[str, StudentSpec]]:
         """The best teams of complete students that add to the front, if there are any."""
         bank, losses = self.schooling.bank, self.schooling.losses
@@ -90,7 +90,7 @@ class Asking:
         found = propose(
             board,
             played=[(team.candidate, team.objectives) for team in played.values()],
-            asked=active,
+            asked=others,
             count=PROPOSALS,
             evaluations=EVALUATIONS,
             seed=self.setup.config.search.seed + self.turn,
@@ -99,13 +99,11 @@ class Asking:
 
     def _freeze(self, played: Mapping[Signature, Played]) -> None:
         """Let the sampler choose for some groups only; all others are as in a team of the front."""
-        import optuna
-
         teams = list(played.values())
         front = [teams[place] for place in non_dominated([team.objectives for team in teams])]
-        incumbent: Candidate = front[self.turn % len(front)].candidate
+        incumbent: Candidate = front[self.frozen % len(front)].candidate
         groups, free = list(self.setup.space.groups), self.setup.config.search.free_groups
-        chosen = {groups[(self.turn * free + index) % len(groups)] for index in range(free)}
-        frozen = {group: incumbent[group] for group in groups if group not in chosen}
-        fixed: dict[str, Any] = self.setup.space.parameters(frozen)
-        self.study.sampler = optuna.samplers.PartialFixedSampler(fixed, self._sampler)
+        chosen = {groups[(self.frozen * free + index) % len(groups)] for index in range(free)}
+        kept = {group: incumbent[group] for group in groups if group not in chosen}
+        self.study.sampler = freeze(self._sampler, self.setup.space.parameters(kept))
+        self.frozen += 1

@@ -1,4 +1,4 @@
-"""`Attempt`: a feasible trial on its way through the rungs; `Played`: a team at the end of it."""
+"""`Attempt`: a feasible trial on its way through the rungs; `Played` and `Lost`: a team at the end of it."""
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -76,6 +76,14 @@ class Played:
     """(e,), of as many search episodes as it took."""
     predicted: float
     """What the sum of its students' losses said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lost:
+    """A team that a race or its first episodes left behind."""
+
+    candidate: Candidate
+    reason: str
 
 
 def signature(candidate: Candidate) -> Signature:

@@ -11,7 +11,7 @@ import numpy as np
 from kdnas.evaluation.score import make_score
 from kdnas.evaluation.sequential import Outlook, Rival, judge, stages
 from kdnas.study.asking import Asking
-from kdnas.study.attempt import Attempt, Played, Signature, signature
+from kdnas.study.attempt import Attempt, Lost, Played, Signature, signature
 from kdnas.study.field import Field
 from kdnas.study.front import Objectives, hypervolume
 from kdnas.study.gate import Gate
@@ -48,8 +48,8 @@ class Objective:
     active: dict[int, Attempt] = field(default_factory=dict)
     """By trial number, in the order in which they were asked."""
     played: dict[Signature, Played] = field(default_factory=dict)
-    lost: dict[Signature, str] = field(default_factory=dict)
-    """Teams that a race or their first episodes left behind, and why."""
+    lost: dict[Signature, Lost] = field(default_factory=dict)
+    """Teams that a race or their first episodes left behind."""
     counts: dict[str, int] = field(default_factory=lambda: {"done": 0, "rejected": 0, "outraced": 0, "failed": 0})
     points: list[Objectives] = field(default_factory=list)
     storing_s: float = 0.0
@@ -81,7 +81,8 @@ class Objective:
     def ask(self) -> None:
         """Ask for one candidate, price it, and set every constraint; an infeasible one ends here as PRUNED."""
         begun = time.monotonic()
-        trial = self.asking.next_trial(self.played, [attempt.candidate for attempt in self.active.values()])
+        others: list[Attempt | Lost] = [*self.active.values(), *self.lost.values()]
+        trial = self.asking.next_trial(self.played, [other.candidate for other in others])
         candidate = self.setup.space.sample(trial)
         verdict = self.gate.judge(candidate, measure_all=True)
         for name, violation in verdict.violations.items():
@@ -96,17 +97,20 @@ class Objective:
             self._drop(attempt, "rejected", f"breaks {worst} by {100 * verdict.violations[worst]:.3g} %")
             return
         team = signature(candidate)
-        if team in self.lost:
-            self._drop(attempt, "outraced", self.lost[team])
-        elif team in self.played:
+        if team in self.played:
             self._tell(attempt, self.played[team])
+        elif team in self.lost:
+            self._drop(attempt, "outraced", self.lost[team].reason)
         else:
             self.active[attempt.number] = attempt
 
     def advance(self) -> None:
         """Hand out whatever can be done now, and let those go on that have won their rung."""
         for attempt in list(self.active.values()):
-            if not attempt.waits and attempt.playing is None:
+            played = self.played.get(signature(attempt.candidate))
+            if played is not None and attempt.playing is None:  # asked twice, before either was played
+                self._tell(attempt, played)
+            elif not attempt.waits and attempt.playing is None:
                 self._school(attempt)
         while self.has_room and (winner := self._winner()) is not None:
             self.field.go_on(winner.rung, winner.number)
@@ -116,7 +120,8 @@ class Objective:
     def settle(self) -> None:
         """Wait a moment for a task to end, and take in its result.
 
-        One at a time, and the oldest first: then a search with one worker goes the same way each time.
+        One at a time, and the one that was submitted first: one worker ends its tasks in that order, so that a search
+        with one worker goes the same way each time, however many have ended before they are looked at.
 
         Raises:
             KdnasError: something that no other candidate can escape: an ancestor that cannot be trained, a damaged
@@ -127,7 +132,7 @@ class Objective:
         ended = self.workers.wait(under_way) if under_way else []
         if not ended:
             return
-        first = min(ended, key=under_way.index)
+        first = ended[0]
         if first in plays:
             self._end_play(plays[first], first)
         else:
@@ -214,6 +219,9 @@ class Objective:
         return None
 
     def _play(self, attempt: Attempt) -> None:
+        team = signature(attempt.candidate)
+        if any(other.playing is not None and signature(other.candidate) == team for other in self.active.values()):
+            return  # the same team plays already, for another trial
         begin = self.stages[attempt.stage - 1] if attempt.stage else 0
         seeds = self.schooling.seeds[begin : self.stages[attempt.stage]]
         players = {group: self.schooling.bank.last(spec) for group, spec in attempt.candidate.items()}
@@ -289,7 +297,7 @@ class Objective:
         self.counts[count] += 1
         self.active.pop(attempt.number, None)
         if count == "outraced":
-            self.lost[signature(attempt.candidate)] = reason
+            self.lost[signature(attempt.candidate)] = Lost(candidate=attempt.candidate, reason=reason)
 
     def _fail(self, attempt: Attempt, reason: str) -> None:
         from optuna.trial import TrialState

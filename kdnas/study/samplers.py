@@ -1,7 +1,8 @@
 """Which of Optuna's samplers asks for new candidates."""
 
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import optuna
@@ -20,3 +21,12 @@ def make_sampler(name: str, seed: int) -> "optuna.samplers.BaseSampler":
         if name == "nsga2":
             return samplers.NSGAIISampler(seed=seed)
         return samplers.RandomSampler(seed=seed)
+
+
+def freeze(sampler: "optuna.samplers.BaseSampler", fixed: Mapping[str, Any]) -> "optuna.samplers.BaseSampler":
+    """A sampler that chooses all parameters but those that are fixed."""
+    from optuna import exceptions, samplers
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", exceptions.ExperimentalWarning)
+        return samplers.PartialFixedSampler(dict(fixed), sampler)

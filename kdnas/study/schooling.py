@@ -5,6 +5,8 @@ from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from kdnas.config.study import DistillTable
 from kdnas.distill.bank import StudentBank
 from kdnas.distill.stage import Stage, last_stage, lineage
@@ -131,6 +133,9 @@ class Schooling:
     def _end_play(self, key: Key, future: "Future[Any]") -> None:
         group, stage = key
         error = future.exception()
+        if error is None and not np.isfinite(future.result()).all():
+            self.broken[key] = f"playing {stage} among teachers: its returns are not finite"
+            return
         if error is None:
             returns = future.result()
             self.kept.keep(self._name(group, stage), returns)

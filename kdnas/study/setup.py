@@ -139,6 +139,7 @@ def open_study(file: StudyFile) -> Setup:
     space = make_space(file.space, list(real.spec.groups))
     _check_inputs(space)
     space = space.seeing({group: real.spec.student_spec(group).observation_size for group in real.spec.groups})
+    _check_free_groups(config.search.free_groups, len(space.groups))
     teacher = open_teacher(file, real.spec)
     twin = make_twin(config.env, file.folder, observe=config.observe)
     if twin is not None:
@@ -177,6 +178,13 @@ def _check_device(device: str) -> None:
         raise ConfigError(
             f"distill.device = 'cuda': torch {torch.__version__} finds no CUDA device; install a CUDA build of torch, "
             "or set device = 'cpu'"
+        )
+
+
+def _check_free_groups(free: int, groups: int) -> None:
+    if free >= groups:
+        raise ConfigError(
+            f"search.free_groups = {free}: there are {groups} groups; give fewer, or 0 to search all of them at once"
         )
 
 

@@ -6,7 +6,7 @@ from kdnas.budgets.cost import Cost
 from kdnas.evaluation.score import Score
 from kdnas.spaces.spec import StudentSpec
 from kdnas.study.anchors import first_teams
-from kdnas.study.attempt import Played, signature
+from kdnas.study.attempt import Lost, Played, signature
 from kdnas.study.gate import Gate
 from kdnas.study.objective import Objective, team_name
 from kdnas.study.preflight import Preflight
@@ -44,7 +44,8 @@ def _remember_lost(objective: Objective, setup: Setup, trial: Any) -> None:
     ended = trial.user_attrs.get("ended", "rejected")
     objective.counts[ended] += 1
     if ended == "outraced":
-        objective.lost[signature(candidate_of(setup, trial))] = trial.user_attrs["reason"]
+        candidate = candidate_of(setup, trial)
+        objective.lost[signature(candidate)] = Lost(candidate=candidate, reason=trial.user_attrs["reason"])
         _stand(objective, trial)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import contextmanager
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 from kdnas.errors import KdnasError, RunError, describe
 
@@ -47,6 +48,8 @@ class Workers:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, previous)
         self.count = count
+        self._submitted: WeakKeyDictionary[Future[Any], int] = WeakKeyDictionary()
+        self._tasks = 0
 
     def submit(self, task: Callable[..., Any], *arguments: Any) -> "Future[Any]":
         """Run a module-level function in some worker.
@@ -58,11 +61,14 @@ class Workers:
             future: Future[Any] = self._pool.schedule(_run, args=(task, *arguments))
         except RuntimeError as error:
             raise _no_workers() from error
+        self._submitted[future] = self._tasks
+        self._tasks += 1
         return future
 
     def wait(self, futures: Sequence["Future[Any]"]) -> list["Future[Any]"]:
-        """Those that have ended, after at most `IDLE_WAIT_S`."""
-        return list(wait(futures, timeout=IDLE_WAIT_S, return_when=FIRST_COMPLETED).done)
+        """Those that have ended, after at most `IDLE_WAIT_S`, in the order in which they were submitted."""
+        ended = wait(futures, timeout=IDLE_WAIT_S, return_when=FIRST_COMPLETED).done
+        return sorted(ended, key=self._submitted.__getitem__)
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -23,6 +23,7 @@ def test_four_keys_are_enough():
     assert study.target.name == "onnx"
     assert (study.search.trials, study.search.seed, study.search.workers) == (60, 0, 0)
     assert (study.evaluation.search_episodes, study.evaluation.final_episodes) == (256, 500)
+    assert study.distill.rungs == (0.11, 0.33, 1.0)
 
 
 def test_groups_may_be_a_rule_or_a_table():
@@ -91,10 +92,27 @@ def test_every_table_is_strict():
         ({"distill": {"temperature": 0.0}}, "[distill] temperature: must be greater than 0"),
         ({"evaluation": {"final_episodes": 0}}, "[evaluation] final_episodes: must be greater than or equal to 1"),
         ({"search": {"workers": -1}}, "[search] workers: must be greater than or equal to 0"),
+        ({"search": {"reduction": 1}}, "[search] reduction: must be greater than or equal to 2"),
+        ({"search": {"reduction": 2.5}}, "[search] reduction: must be a whole number, but got 2.5"),
+        ({"search": {"free_groups": -1}}, "[search] free_groups: must be greater than or equal to 0"),
+        ({"search": {"sampler": "cmaes"}}, "[search] sampler: "),
+        ({"evaluation": {"first_episodes": 0}}, "[evaluation] first_episodes: must be greater than or equal to 1"),
+        ({"distill": {"rungs": [0.0, 1.0]}}, "[distill] rungs[0]: must be greater than 0"),
+        ({"distill": {"rungs": [0.5, 1.5]}}, "[distill] rungs[1]: must be less than or equal to 1"),
+        ({"distill": {"rungs": []}}, "[distill] rungs: must have at least 1 item, not 0"),
     ],
 )
 def test_values_outside_their_range(tables, sentence):
     assert refusal(**tables).startswith(f"f: {sentence}")
+
+
+@pytest.mark.parametrize("rungs", [[0.5, 0.25, 1.0], [0.5, 0.5, 1.0], [0.25, 0.5]])
+def test_rungs_rise_to_one(rungs):
+    assert refusal(distill={"rungs": rungs}) == (
+        f"f: [distill]: rungs must rise, and the last must be 1.0, but got {rungs}"
+    )
+    study = validate(LEAST | {"distill": {"rungs": [*sorted(set(rungs) - {1.0}), 1.0]}}, StudyConfig, where="f")
+    assert study.distill.rungs[-1] == 1.0
 
 
 def observed(**tables) -> dict:

@@ -8,7 +8,7 @@ import torch
 
 import kdnas.distill.recipe as recipe
 from kdnas.compress import quantize, training_twin
-from kdnas.distill import Classroom, LessonMemory, Lessons, Teaching, divergence, make_student
+from kdnas.distill import Classroom, LessonMemory, Lessons, Stage, Teaching, divergence, last_stage, make_student
 from kdnas.distill.flips import flip_weights
 from kdnas.spaces import StudentSpec, parse_bits
 from kdnas.students import FakeQuantMlp, QuantMlp, Student, load_family
@@ -31,8 +31,8 @@ def distance(student: Student, lessons: Lessons) -> float:
 
 def learned(room: Classroom, lessons: Lessons, spec: StudentSpec = INTEGER) -> Student:
     """A settled student."""
-    ancestor = make_student(DENSE, None, room, lessons, seed=1)[0]
-    return make_student(spec, ancestor, room, lessons, seed=2)[0]
+    ancestor = make_student(Stage(spec=DENSE), None, room, lessons, seed=1)[0]
+    return make_student(last_stage(spec, room.recipe), ancestor, room, lessons, seed=2)[0]
 
 
 def flip(twin: Student, room: Classroom, lessons: Lessons, rounds: int) -> int:

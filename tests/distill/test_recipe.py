@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from kdnas.compress import quantize
-from kdnas.distill import Classroom, LessonMemory, Lessons, divergence, lineage, make_student
+from kdnas.distill import Classroom, LessonMemory, Lessons, Stage, divergence, last_stage, lineage, make_student
 from kdnas.distill.recipe import fit_normalisation
 from kdnas.distill.trainer import play_on_policy
 from kdnas.spaces import StudentSpec, parse_bits
@@ -22,20 +23,8 @@ def distance(student: Student, lessons: Lessons) -> float:
 
 
 def made(own: StudentSpec, parent: Student | None, room: Classroom, lessons: Lessons, *, seed: int) -> Student:
-    return make_student(own, parent, room, lessons, seed=seed)[0]
-
-
-@pytest.mark.parametrize(
-    ("own", "line"),
-    [
-        (spec("float", 16), [spec("float", 16)]),
-        (spec("float", 8), [spec("float", 16), spec("float", 8)]),
-        (spec("w4a8i8", 8), [spec("float", 16), spec("float", 8), spec("w4a8i8", 8)]),
-        (spec("w4a8i8", 16), [spec("float", 16), spec("w4a8i8", 16)]),
-    ],
-)
-def test_lineage(own: StudentSpec, line: list[StudentSpec]) -> None:
-    assert lineage(own) == line
+    """Trained to the end, at once."""
+    return make_student(last_stage(own, room.recipe), parent, room, lessons, seed=seed)[0]
 
 
 def test_a_child_inherits(make_room: MakeRoom, demonstrations: Lessons) -> None:
@@ -57,7 +46,7 @@ def test_a_child_inherits(make_room: MakeRoom, demonstrations: Lessons) -> None:
 def test_quantized_students_learn_and_stay_brevitas_networks(make_room: MakeRoom, demonstrations: Lessons) -> None:
     ancestor = made(spec("float", 16), None, make_room(), demonstrations, seed=1)
     rounded, trained = (
-        make_student(spec("w2a8i8", 16), ancestor, make_room(qat_steps=steps), demonstrations, seed=2)[0]
+        made(spec("w2a8i8", 16), ancestor, make_room(qat_steps=steps), demonstrations, seed=2)
         for steps in (0, 400)
     )
     assert type(trained.network) is type(rounded.network) is QuantMlp
@@ -76,10 +65,14 @@ def test_inheriting_beats_starting_from_scratch(make_room: MakeRoom, demonstrati
 
 def test_every_phase_ends_in_evaluation_mode_with_its_own_spec(make_room: MakeRoom, demonstrations: Lessons) -> None:
     room, parent = make_room(), None
-    for own in lineage(spec("w4a8i8", 8)):
-        parent = made(own, parent, room, demonstrations, seed=1)
+    since = None
+    for stage in lineage(last_stage(spec("w4a8i8", 8), room.recipe)):
+        goes_on = parent is not None and parent.spec == stage.spec
+        began = since if goes_on else None
+        parent, training = make_student(stage, parent, room, demonstrations, seed=1, since=began)
+        since = training.progress
         assert not parent.training
-        assert parent.spec == own
+        assert parent.spec == stage.spec
         assert distance(parent, demonstrations) < 0.5  # of an untrained one it is above 1
 
 
@@ -142,3 +135,35 @@ def test_recurrent_students_are_calibrated_on_stretches(
     monkeypatch.setattr("kdnas.distill.recipe.quantize", note)
     made(own, made(own.dense, None, room, demonstrations, seed=1), room, demonstrations, seed=2)
     assert set(shapes) == {(32, 4, 3)}  # 128 rows in stretches of four steps
+
+
+def test_a_rung_goes_on_from_the_one_below(make_room: MakeRoom, demonstrations: Lessons) -> None:
+    """Half of 100 steps end at 50, and cool down from 35 on; the rest is 65 steps more."""
+    room, own = make_room(rungs=(0.5, 1.0)), spec("float", 8)
+    low, high = (Stage(spec=own, rung=rung) for rung in (0, 1))
+    ancestor, _ = make_student(Stage(spec=own.dense), None, room, demonstrations, seed=1)
+    first, took = make_student(low, ancestor, room, demonstrations, seed=2)
+    assert took.steps == 50
+    assert took.progress is not None
+    assert took.progress.step == 35
+    before = distance(first, demonstrations)
+    steps: list[int] = []
+    hook = register_optimizer_step_pre_hook(lambda *_: steps.append(1))
+    try:
+        second, took = make_student(high, first, room, demonstrations, seed=3, since=took.progress)
+    finally:
+        hook.remove()
+    assert (took.steps, len(steps)) == (100, 65)
+    assert distance(second, demonstrations) < before
+
+
+def test_polish_comes_after_the_last_rung_alone(
+    make_room: MakeRoom, demonstrations: Lessons, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("kdnas.distill.recipe.polish", lambda pupil, room, seed: asked.append(str(pupil.spec)))
+    room = make_room(ancestor_steps=2, recovery_steps=4, qat_steps=4, polish={"rounds": 1}, on_policy_rounds=0)
+    parent = None
+    for stage in lineage(last_stage(spec("w4a8i8", 8), room.recipe)):
+        parent, _ = make_student(stage, parent, room, demonstrations, seed=1)
+    assert asked == ["mlp 8 float", "mlp 8 w4a8i8"]

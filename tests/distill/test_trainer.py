@@ -2,9 +2,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from kdnas.compress import quantize, training_twin
 from kdnas.distill import Classroom, LessonMemory, Lessons, Teaching, Training, divergence, train
+from kdnas.distill.progress import Progress
 from kdnas.distill.trainer import play_on_policy
 from kdnas.errors import StudentError
 from kdnas.spaces import StudentSpec
@@ -36,13 +38,23 @@ def learn(
     memory: LessonMemory,
     *,
     steps: int,
+    rounds: int | None = None,
     learning_rate: float = 0.01,
     seed: int = 1,
     held_out: Lessons | None = None,
+    since: Progress | None = None,
 ) -> Training:
-    teaching = Teaching(room, student, seeded(9))
     return train(
-        student, room, memory, teaching, steps=steps, learning_rate=learning_rate, seed=seed, held_out=held_out
+        student,
+        room,
+        memory,
+        Teaching(room, student, seeded(9)),
+        steps=steps,
+        on_policy_rounds=room.recipe.on_policy_rounds if rounds is None else rounds,
+        learning_rate=learning_rate,
+        seed=seed,
+        held_out=held_out,
+        since=since,
     )
 
 
@@ -101,6 +113,30 @@ def test_on_policy_rounds_join_the_memory(
     learn(fresh(room, spec), room, memory, steps=9)
     # 64 demonstrated episodes of 5 steps, and then 16 a round, seen from both seats of the pool.
     assert memory.size == 64 * 5 * 2 + added * 16 * 5 * 2
+
+
+@pytest.mark.parametrize(("step", "played"), [(3, 2), (4, 2), (6, 3)])
+def test_who_goes_on_plays_the_rounds_of_before_again(
+    make_room: MakeRoom, demonstrations: Lessons, step: int, played: int
+) -> None:
+    """Rounds begin at 0, 3 and 6 of 9 steps; those before a step are made up for at once, the others when they come."""
+    room = make_room()
+    spec = StudentSpec(family="mlp", base=(16,), hidden=(8,))
+    student = fresh(room, spec)
+    count = sum(parameter.numel() for parameter in student.parameters())
+    nothing = torch.zeros(count)
+    since = Progress(step=step, parameters=nothing, mean=nothing, square=torch.ones(count))
+    memory = LessonMemory(demonstrations, 10_000, seeded(0))
+    sizes: list[int] = []
+    hook = register_optimizer_step_pre_hook(lambda *_: sizes.append(memory.size))
+    try:
+        training = learn(student, room, memory, steps=9, rounds=3, since=since)
+    finally:
+        hook.remove()
+    assert training.steps == 9
+    assert len(sizes) == 9 - step
+    assert sizes[0] == 640 + played * 16 * 5 * 2
+    assert memory.size == 640 + 3 * 16 * 5 * 2
 
 
 def test_on_policy_rows_are_labelled_by_the_teacher(make_room: MakeRoom, demonstrations: Lessons) -> None:

@@ -3,7 +3,7 @@ import tomllib
 import numpy as np
 import pytest
 
-from kdnas.config.study import ObserveTable
+from kdnas.config.observe import ObserveTable
 from kdnas.config.toml import validate
 from kdnas.envs import AgentSpec, Entities, EntitySet
 from kdnas.envs.mpe_twin import SpreadTwin

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from toys import Continuous, Counting
 
-from kdnas.config.study import EnvTable, ObserveTable
+from kdnas.config.observe import ObserveTable
+from kdnas.config.study import EnvTable
 from kdnas.config.toml import validate
 from kdnas.envs import AgentSpec, BatchedStep, Copies, TeamEnv, TeamStep, check_twin, make_env, make_twin
 from kdnas.envs.view import SeenSet, View

@@ -10,6 +10,8 @@ from kdnas.envs.entities import Entities, EntitySet
 from kdnas.envs.spec import AgentSpec, EnvSpec
 from kdnas.errors import StudentError
 from kdnas.policies.actions import Discrete
+from kdnas.policies.arrays import Actions
+from kdnas.policies.scene import Scene
 from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students import Actor, Student, Team, load_family
@@ -60,6 +62,47 @@ def test_a_float_student_decides_in_torch() -> None:
         chosen.append(actions)
     with torch.no_grad():
         assert np.stack(chosen, 1).tolist() == student(torch.from_numpy(np.ascontiguousarray(rows))).argmax(-1).tolist()
+
+
+class Shy:
+    """Plays 3 in every seat, and remembers what it was shown."""
+
+    def __init__(self) -> None:
+        self.scenes: list[Scene] = []
+
+    def act(self, scene: Scene) -> dict[str, Actions]:
+        self.scenes.append(scene)
+        return {group: np.full(views.shape[:2], 3) for group, views in scene.views.items()}
+
+
+PAIR = EnvSpec(name="test", agents={"a": SPACES, "b": SPACES}, groups={"x": ("a",), "y": ("b",)}, state_size=6)
+
+
+def test_others_play_the_groups_without_a_student() -> None:
+    student, others = quantized("gru"), Shy()
+    team, alone = Team(PAIR, {"y": student}, others=others), Team(ENV, {"all": student})
+    for step in range(3):
+        first, views = step == 0, VIEWS[step, :, :1]
+        scene = scene_of({"x": views, "y": views}, first=first)
+        actions = team.act(scene)
+        assert actions["x"].tolist() == [[3]] * 8
+        assert actions["y"].tolist() == alone.act(scene_of({"all": views}, first=first))["all"].tolist()
+        assert others.scenes[-1] is scene
+    assert set(team.students) == {"y"}
+
+
+def test_others_are_not_asked_where_every_group_has_a_student() -> None:
+    others = Shy()
+    team = Team(PAIR, {"y": quantized("mlp"), "x": quantized("mlp", "w4a8i8")}, others=others)
+    views = VIEWS[0, :, :1]
+    assert set(team.act(scene_of({"x": views, "y": views}, first=True))) == {"x", "y"}
+    assert others.scenes == []
+    assert list(team.students) == ["x", "y"]  # in the order of the environment
+
+
+def test_a_group_that_nobody_plays_is_refused() -> None:
+    with pytest.raises(StudentError, match="the team has no student for x"):
+        Team(PAIR, {"y": quantized("mlp")})
 
 
 def test_a_student_that_was_not_calibrated_cannot_act() -> None:

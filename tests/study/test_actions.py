@@ -70,9 +70,9 @@ def test_what_is_forbidden_is_never_done(
     arguments = {"env.factory": "fenced:make", "env.kwargs": {"actions": actions}}
     run, front = search_in(f"fenced_{actions}", bits, **arguments)
     assert [state for state in states(run) if state != "WAITING"] == ["COMPLETE"] * 2
-    assert np.load(run / "references/final.teacher.npy").mean() == 5.0
+    assert np.load(run / "returns/final-teacher.npy").mean() == 5.0
     # 64 episodes of two agents: three deviations of the mean are at most 3 sqrt(5/4 / 128) = 0.3.
-    assert np.load(run / "references/final.random.npy").mean() == pytest.approx(random, abs=0.3)
+    assert np.load(run / "returns/final-random.npy").mean() == pytest.approx(random, abs=0.3)
     # What is legal, and not that it is legal, had to be learned.
     assert front.best().score.retention.mean > 0.5
     assert all(score.returned.mean > random for score in evaluate(run, episodes=40, seed=5).values())
@@ -114,12 +114,12 @@ def test_numbers_are_said_again(squash: bool, search_in: Search, install_check: 
     bits = "w8a8i8" if squash else "float"
     run, front = search_in(f"box_{squash}", bits, **{"env.kwargs": {"actions": "box"}, "env.squash": squash})
     assert [state for state in states(run) if state != "WAITING"] == ["COMPLETE"] * 2
-    teacher = np.load(run / "references/final.teacher.npy").mean()
+    teacher = np.load(run / "returns/final-teacher.npy").mean()
     # The teacher says x: clipped it is right, squashed it says tanh(x) instead of clip(x), which costs some 2 %.
     assert 4.85 < teacher < 4.98 if squash else teacher == pytest.approx(5.0, abs=1e-5)
     # 5 (2/3 - .516) = 0.75, see echo.py; x^2 clipped to 1 and a uniform square have deviations of .4 and .3 a number,
     # of which there are 64 episodes x 5 steps x 2 agents x 2: three deviations of the return are below .25.
-    assert np.load(run / "references/final.random.npy").mean() == pytest.approx(0.75, abs=0.25)
+    assert np.load(run / "returns/final-random.npy").mean() == pytest.approx(0.75, abs=0.25)
     assert front.best().score.retention.mean > 0.8
     (score, *_) = evaluate(run, episodes=40, seed=5).values()
     assert score.retention.mean > 0.7

@@ -1,171 +1,126 @@
 """The coordinator with workers that are none: each task ends as it is told, when it is told."""
 
-from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import pytest
-import torch
 from pebble import ProcessExpired
 
 from kdnas.errors import BundleError, EnvError, RunError, StudentError
 from kdnas.spaces import StudentSpec
-from kdnas.students import Student, load_family
-from kdnas.study.device_profile import fresh_profile
-from kdnas.study.objective import Objective
-from kdnas.study.search import make_gate
+from kdnas.study.attempt import Lost
+from kdnas.study.objective import Objective, team_name
 from kdnas.study.setup import Setup, open_study, read_study
-from kdnas.study.tasks import make_bank, play_team, train_student
 
 from .conftest import WriteStudy
-
-Outcome = Callable[[], Any]
-
-
-class Pretended:
-    """Takes tasks, and ends the oldest one a wait."""
-
-    count = 2
-
-    def __init__(self) -> None:
-        self.tasks: list[tuple[Any, tuple[Any, ...], Future[Any]]] = []
-        self.log: list[str] = []
-        self.outcomes: dict[str, BaseException] = {}
-        self.objective: Objective | None = None
-        self.returns = 4.0
-
-    def submit(self, task: Any, *arguments: Any) -> "Future[Any]":
-        future: Future[Any] = Future()
-        self.tasks.append((task, arguments, future))
-        return future
-
-    def wait(self, futures: Sequence["Future[Any]"]) -> list["Future[Any]"]:
-        for entry in self.tasks:
-            task, arguments, future = entry
-            if future in futures and not future.cancelled():
-                self.tasks.remove(entry)
-                self._end(task, arguments, future)
-                return [future]
-        return []
-
-    def _end(self, task: Any, arguments: Any, future: "Future[Any]") -> None:
-        spec = arguments[1] if task is train_student else None
-        name = f"train {arguments[0]} {spec}" if spec else "play"
-        self.log.append(name)
-        if name in self.outcomes:
-            future.set_exception(self.outcomes[name])
-        elif task is play_team:
-            future.set_result(np.full(4, self.returns))
-        else:
-            assert self.objective is not None
-            assert isinstance(spec, StudentSpec)
-            pool = self.objective.setup.pools[arguments[0]]
-            network = load_family("mlp").build(spec, pool.spaces, torch.Generator().manual_seed(0))
-            self.objective.bank.store(pool, Student(spec, pool.spaces, network))
-            future.set_result(None)
+from .pretended import Pretended, ask, finish, last, log_of, pretend
 
 
 @pytest.fixture
 def setup(write_study: WriteStudy) -> Setup:
-    return open_study(read_study(write_study("plain"), budget=["flops<=96"]))
+    """Students are trained to the end at once."""
+    return open_study(read_study(write_study("plain", **{"distill.rungs": [1.0]}), budget=["flops<=96"]))
 
 
 @pytest.fixture
 def objective(setup: Setup, tmp_path: Path) -> Objective:
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    workers = Pretended()
-    study = optuna.create_study(
-        directions=["maximize", "minimize", "minimize"], sampler=optuna.samplers.RandomSampler(seed=0)
-    )
-    workers.objective = Objective(
-        setup=setup,
-        study=study,
-        gate=make_gate(setup, setup.make_target(), fresh_profile(setup.make_target())),
-        bank=make_bank(setup, tmp_path),
-        workers=workers,  # type: ignore[arg-type]
-        search_seeds=[1, 2, 3, 4],
-        teacher_returns=np.full(4, 5.0),
-        random_returns=np.full(4, 5 / 3),
-    )
-    return workers.objective
+    return pretend(setup, tmp_path / "run")
 
 
-def ask(objective: Objective, left: float, right: float) -> None:
-    ratios = {"left.0.prune.0": left, "right.0.prune.0": right}
-    fixed = {"left.base": 0, "right.base": 0, "left.bits": "float", "right.bits": "float"}
-    objective.study.enqueue_trial(ratios | fixed)
-    objective.ask()
+def workers_of(objective: Objective) -> Pretended:
+    assert isinstance(objective.workers, Pretended)
+    return objective.workers
 
 
-def finish(objective: Objective) -> None:
-    for _ in range(50):
-        objective.advance()
-        if not objective.busy:
-            return
-        objective.settle()
-    raise AssertionError("it does not end")
-
-
-def last(objective: Objective) -> Any:
-    return objective.study.get_trials()[-1]
+def counted(**counts: int) -> dict[str, int]:
+    return {"done": 0, "rejected": 0, "outraced": 0, "failed": 0} | counts
 
 
 def test_a_refused_candidate_is_told_with_its_constraints_and_trains_nothing(objective: Objective) -> None:
-    ask(objective, 0.25, 0.75)  # 12 units: 144 FLOPs
+    ask(objective, 12, 4)  # 12 units: 144 FLOPs
     trial = last(objective)
     assert trial.state.name == "PRUNED"
     assert trial.constraints == {"flops<=96": pytest.approx(0.5)}
     assert trial.user_attrs["reason"] == "breaks flops<=96 by 50 %"
+    assert trial.user_attrs["ended"] == "rejected"
     assert trial.user_attrs["cost"]["flops"] == 144 + 48
     finish(objective)
-    assert objective.workers.log == []
-    assert objective.counts == {"done": 0, "rejected": 1, "failed": 0}
+    assert log_of(objective) == []
+    assert objective.counts == counted(rejected=1)
+    assert objective.lost == {}
 
 
-def test_ancestor_then_child_then_play(objective: Objective) -> None:
-    ask(objective, 0.5, 0.75)
+def test_ancestor_then_child_then_alone_then_together(objective: Objective) -> None:
+    workers_of(objective).other = {"play left mlp 8 float, rung 0": 4.5, "play right mlp 4 float, rung 0": 4.0}
+    ask(objective, 8, 4)
     finish(objective)
-    assert objective.workers.log == [
+    assert log_of(objective) == [
         "train left mlp 16 float",  # for both: groups of one pool train under the name of the first
-        "train left mlp 8 float",
-        "train left mlp 4 float",
-        "play",
+        "train left mlp 8 float, rung 0",
+        "train left mlp 4 float, rung 0",
+        "play left mlp 8 float, rung 0",
+        "play right mlp 4 float, rung 0",
+        "team 8-4 of 64 episodes",
     ]
     trial = last(objective)
     assert trial.state.name == "COMPLETE"
     # (4 - 5/3) / (5 - 5/3); 48 + 24 MACs.
     assert trial.values[:2] == pytest.approx([0.7, 144])
     assert trial.constraints == {"flops<=96": 0.0}
-    assert objective.counts == {"done": 1, "rejected": 0, "failed": 0}
+    # The losses are .5 and 1 of 10/3: .15 + .3.
+    assert trial.user_attrs["predicted"] == pytest.approx(0.55)
+    assert trial.user_attrs["rungs"] == {0: pytest.approx(0.55)}
+    assert objective.counts == counted(done=1)
+    np.testing.assert_array_equal(objective.kept.load(team_name(0)), np.full(64, 4.0))
 
 
 def test_what_is_banked_or_played_is_not_made_again(objective: Objective) -> None:
-    ask(objective, 0.5, 0.5)
+    ask(objective, 8, 8)
     finish(objective)
-    objective.workers.log.clear()
-    ask(objective, 0.75, 0.5)
+    log_of(objective).clear()
+    ask(objective, 4, 8)
     finish(objective)
-    assert objective.workers.log == ["train left mlp 4 float", "play"]
-    objective.workers.log.clear()
-    ask(objective, 0.5, 0.5)
+    assert log_of(objective) == [
+        "train left mlp 4 float, rung 0", "play left mlp 4 float, rung 0", "team 4-8 of 64 episodes"
+    ]  # fmt: skip
+    log_of(objective).clear()
+    ask(objective, 8, 8)
     finish(objective)
-    assert objective.workers.log == []
+    assert log_of(objective) == []
     trials = objective.study.get_trials()
     assert trials[2].values == trials[0].values
+    assert trials[2].user_attrs["predicted"] == trials[0].user_attrs["predicted"]
     assert objective.counts["done"] == 3
+    assert len(objective.points) == 2  # a team that was told twice is one point
+
+
+def test_a_team_of_complete_students_is_played_at_once(objective: Objective) -> None:
+    ask(objective, 8, 4)
+    ask(objective, 4, 8)
+    finish(objective)
+    log_of(objective).clear()
+    ask(objective, 4, 4)
+    finish(objective)
+    assert log_of(objective) == ["team 4-4 of 64 episodes"]
 
 
 def test_a_student_is_trained_once_for_two_teams_that_wait_for_it(objective: Objective) -> None:
-    ask(objective, 0.5, 0.5)
-    ask(objective, 0.5, 0.75)
+    ask(objective, 8, 8)
+    ask(objective, 8, 4)
     finish(objective)
-    assert sorted(objective.workers.log) == [
-        "play", "play", "train left mlp 16 float", "train left mlp 4 float", "train left mlp 8 float"
-    ]  # fmt: skip
+    assert sorted(log_of(objective)) == [
+        "play left mlp 8 float, rung 0",
+        "play right mlp 4 float, rung 0",
+        "play right mlp 8 float, rung 0",
+        "team 8-4 of 64 episodes",
+        "team 8-8 of 64 episodes",
+        "train left mlp 16 float",
+        "train left mlp 4 float, rung 0",
+        "train left mlp 8 float, rung 0",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -174,35 +129,47 @@ def test_a_student_is_trained_once_for_two_teams_that_wait_for_it(objective: Obj
         (StudentError("student mlp 8 float: the loss became nan"), "student mlp 8 float: the loss became nan"),
         (
             ProcessExpired("Abnormal termination", code=-11, pid=1),
-            "training mlp 8 float: the worker process died (signal SIGSEGV); out of memory?",
+            "training mlp 8 float, rung 0: the worker process died (signal SIGSEGV); out of memory?",
         ),
-        (ValueError("odd"), "training mlp 8 float: ValueError: odd"),
+        (ValueError("odd"), "training mlp 8 float, rung 0: ValueError: odd"),
     ],
 )
 def test_a_student_that_fails_fails_every_team_that_needs_it(
     objective: Objective, error: BaseException, reason: str
 ) -> None:
-    objective.workers.outcomes["train left mlp 8 float"] = error
-    ask(objective, 0.5, 0.75)
-    ask(objective, 0.75, 0.75)
+    workers_of(objective).outcomes["train left mlp 8 float, rung 0"] = error
+    ask(objective, 8, 4)
+    ask(objective, 4, 4)
     finish(objective)
-    ask(objective, 0.75, 0.5)
+    ask(objective, 4, 8)
     finish(objective)
     first, second, third = objective.study.get_trials()
     assert [trial.state.name for trial in (first, second, third)] == ["FAIL", "COMPLETE", "FAIL"]
     assert first.user_attrs["reason"] == third.user_attrs["reason"] == reason
-    assert objective.workers.log.count("train left mlp 8 float") == 1
-    assert objective.counts == {"done": 1, "rejected": 0, "failed": 2}
+    assert log_of(objective).count("train left mlp 8 float, rung 0") == 1
+    assert objective.counts == counted(done=1, failed=2)
+
+
+def test_a_student_that_cannot_be_played_fails_its_teams_in_that_group_alone(objective: Objective) -> None:
+    workers_of(objective).outcomes["play left mlp 8 float, rung 0"] = ValueError("odd")
+    ask(objective, 8, 4)
+    finish(objective)
+    ask(objective, 4, 8)
+    finish(objective)
+    first, second = objective.study.get_trials()
+    assert [first.state.name, second.state.name] == ["FAIL", "COMPLETE"]
+    assert first.user_attrs["reason"] == "playing mlp 8 float, rung 0 among teachers: ValueError: odd"
 
 
 def test_a_team_that_cannot_be_played_fails_alone(objective: Objective) -> None:
-    objective.workers.outcomes["play"] = ProcessExpired("Abnormal termination", code=1, pid=1)
-    ask(objective, 0.5, 0.5)
+    name = "team 8-8 of 64 episodes"
+    workers_of(objective).outcomes[name] = ProcessExpired("Abnormal termination", code=1, pid=1)
+    ask(objective, 8, 8)
     finish(objective)
     assert last(objective).state.name == "FAIL"
     assert last(objective).user_attrs["reason"] == "the worker process died (exit code 1); out of memory?"
-    del objective.workers.outcomes["play"]
-    ask(objective, 0.5, 0.5)
+    del workers_of(objective).outcomes[name]
+    ask(objective, 8, 8)
     finish(objective)
     assert last(objective).state.name == "COMPLETE"
 
@@ -210,19 +177,21 @@ def test_a_team_that_cannot_be_played_fails_alone(objective: Objective) -> None:
 @pytest.mark.parametrize(
     ("task", "error", "kind"),
     [
-        ("train left mlp 8 float", BundleError("bank: damaged"), BundleError),
+        ("train left mlp 8 float, rung 0", BundleError("bank: damaged"), BundleError),
         ("train left mlp 16 float", StudentError("student mlp 16 float: the loss became nan"), StudentError),
         ("train left mlp 16 float", RunError("bank: cannot be written"), RunError),
-        ("train left mlp 8 float", BrokenProcessPool("All workers expired"), RunError),
-        ("play", EnvError("environment broke"), EnvError),
-        ("play", BrokenProcessPool("All workers expired"), RunError),
+        ("train left mlp 8 float, rung 0", BrokenProcessPool("All workers expired"), RunError),
+        ("play left mlp 8 float, rung 0", EnvError("environment broke"), EnvError),
+        ("play right mlp 8 float, rung 0", BrokenProcessPool("All workers expired"), RunError),
+        ("team 8-8 of 64 episodes", EnvError("environment broke"), EnvError),
+        ("team 8-8 of 64 episodes", BrokenProcessPool("All workers expired"), RunError),
     ],
 )
 def test_what_no_candidate_can_escape_ends_the_search(
     objective: Objective, task: str, error: BaseException, kind: type[Exception]
 ) -> None:
-    objective.workers.outcomes[task] = error
-    ask(objective, 0.5, 0.5)
+    workers_of(objective).outcomes[task] = error
+    ask(objective, 8, 8)
     with pytest.raises(kind, match=r"bank|student|environment|worker processes"):
         finish(objective)
     assert last(objective).state.name == "RUNNING"  # asked again when the search goes on
@@ -231,19 +200,20 @@ def test_what_no_candidate_can_escape_ends_the_search(
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 @pytest.mark.parametrize("returns", [float("nan"), float("inf")])
 def test_objectives_must_be_finite(objective: Objective, returns: float) -> None:
-    objective.workers.returns = returns
-    ask(objective, 0.5, 0.5)
+    workers_of(objective).other["team 8-8 of 64 episodes"] = returns
+    ask(objective, 8, 8)
     finish(objective)
     assert last(objective).state.name == "FAIL"
     assert last(objective).user_attrs["reason"].startswith("its objectives are (")
+    assert not objective.kept.has(team_name(0))
 
 
 def test_stopping_takes_back_what_has_not_begun(objective: Objective) -> None:
-    ask(objective, 0.5, 0.5)
+    ask(objective, 8, 8)
     objective.advance()
-    (running,) = [future for _, _, future in objective.workers.tasks]
+    (running,) = [future for *_, future in workers_of(objective).tasks]
     running.set_running_or_notify_cancel()
-    ask(objective, 0.75, 0.75)
+    ask(objective, 4, 4)
     objective.withdraw()
     assert not running.cancelled()
     assert objective.busy
@@ -252,14 +222,53 @@ def test_stopping_takes_back_what_has_not_begun(objective: Objective) -> None:
     objective.abandon()
     assert [trial.state.name for trial in objective.study.get_trials()] == ["FAIL", "FAIL"]
     assert all(trial.user_attrs["interrupted"] for trial in objective.study.get_trials())
-    assert objective.counts == {"done": 0, "rejected": 0, "failed": 0}
-    assert objective.workers.log == ["train left mlp 16 float"]
+    assert objective.counts == counted()
+    assert log_of(objective) == ["train left mlp 16 float"]
+
+
+def test_a_team_that_was_asked_twice_is_played_once_and_told_twice(objective: Objective) -> None:
+    ask(objective, 8, 8)
+    ask(objective, 8, 8)
+    finish(objective)
+    assert [name for name in log_of(objective) if name.startswith("team")] == ["team 8-8 of 64 episodes"]
+    first, second = objective.study.get_trials()
+    assert first.values == second.values
+    assert objective.counts == counted(done=2)
+
+
+def test_one_task_is_taken_in_at_a_time(objective: Objective) -> None:
+    """All have ended before anybody looks; they are taken in as they were submitted."""
+    ask(objective, 8, 4)
+    for _ in range(2):  # the ancestor, and the first student
+        objective.advance()
+        objective.settle()
+    workers = workers_of(objective)
+    objective.advance()
+    taken: list[str] = []
+
+    def end_all(futures: Any) -> list["Future[Any]"]:
+        ended = [entry for entry in workers.tasks if entry[3] in futures]
+        for name, task, arguments, future in ended:
+            if not future.done():
+                workers.end(name, task, arguments, future)
+        taken.append(ended[0][0])
+        workers.tasks.remove(ended[0])
+        return [entry[3] for entry in ended]
+
+    workers.wait = end_all  # type: ignore[method-assign]
+    # The play of one student and the training of the other were submitted in this order.
+    assert len(objective.schooling.futures()) == 2
+    objective.settle()
+    assert len(objective.schooling.futures()) == 1
+    finish(objective)
+    assert last(objective).state.name == "COMPLETE"
+    assert len(taken) == len(set(taken))
 
 
 def test_progress(objective: Objective) -> None:
     assert np.isnan(objective.progress(9).best_retention)
-    ask(objective, 0.25, 0.25)
-    ask(objective, 0.5, 0.5)
+    ask(objective, 12, 12)
+    ask(objective, 8, 8)
     progress = objective.progress(9)
     assert (progress.total, progress.done, progress.rejected, progress.running, progress.ended) == (9, 0, 1, 1, 1)
     finish(objective)
@@ -271,3 +280,212 @@ def test_progress(objective: Objective) -> None:
     teacher = objective.gate.pricer.teacher_cost().team
     decades = np.log10(teacher.memory_bytes / cost.team.memory_bytes)
     assert progress.hypervolume == pytest.approx(0.7 * np.log10(8) * decades)
+
+
+@pytest.fixture
+def race(write_study: WriteStudy, tmp_path: Path) -> Objective:
+    """Two rungs: students are judged after a quarter of their recovery, one of three goes on.
+
+    All teams but the smallest have 100 to 316 FLOPs, which is one band. A quarter of the way the groups lose with 6
+    units .15 each, with 4 units .3 and with 8 units .2: `left` with 8 units only .15.
+    """
+    path = write_study("plain", **{"distill.rungs": [0.25, 1.0]})
+    objective = pretend(open_study(read_study(path, budget=["flops<=96"])), tmp_path / "race")
+    lost = {("left", 6): 0.15, ("right", 6): 0.15, ("left", 8): 0.15, ("right", 8): 0.2}
+    workers_of(objective).other = {
+        f"play {group} mlp {units} float, rung 0": 5 - loss * 10 / 3 for (group, units), loss in lost.items()
+    }
+    return objective
+
+
+def test_a_lone_trial_goes_from_rung_to_rung(race: Objective) -> None:
+    workers_of(race).other["play left mlp 6 float, rung 1"] = 4.75
+    ask(race, 6, 6)
+    finish(race)
+    assert log_of(race) == [
+        "train left mlp 16 float",
+        "train left mlp 6 float, rung 0",
+        "play left mlp 6 float, rung 0",
+        "play right mlp 6 float, rung 0",
+        "train left mlp 6 float, rung 1",
+        "play left mlp 6 float, rung 1",
+        "play right mlp 6 float, rung 1",
+        "team 6-6 of 64 episodes",
+    ]
+    # .15 + .15 are lost at first; then .25 / (10 / 3) = .075 and 1 / (10 / 3) = .3.
+    assert last(race).user_attrs["rungs"] == {0: pytest.approx(0.7), 1: pytest.approx(0.625)}
+    assert last(race).user_attrs["predicted"] == pytest.approx(0.625)
+    assert race.field.promoted == {0: {0}}
+
+
+def test_who_is_worse_and_dearer_waits_and_loses(race: Objective) -> None:
+    ask(race, 6, 6)  # .7 for 144 FLOPs
+    finish(race)
+    race.field.margin = 0.0
+    log_of(race).clear()
+    ask(race, 8, 8)  # .65 for 192: one of two goes on, and somebody cheaper is better
+    finish(race)
+    assert log_of(race) == [
+        "train left mlp 8 float, rung 0", "play left mlp 8 float, rung 0", "play right mlp 8 float, rung 0"
+    ]  # fmt: skip
+    assert last(race).state.name == "RUNNING"
+    assert [attempt.waits for attempt in race.active.values()] == [True]
+    assert race.has_room
+    assert not race.busy
+    # Nobody else comes.
+    race.end_race()
+    trial = last(race)
+    assert trial.state.name == "PRUNED"
+    assert trial.user_attrs["ended"] == "outraced"
+    assert trial.user_attrs["rungs"] == {0: pytest.approx(0.65)}
+    assert trial.user_attrs["reason"] == "left behind at rung 0 by some of 2 trials"
+    assert race.counts == counted(done=1, outraced=1)
+    assert race.active == {}
+
+
+def test_who_has_too_many_before_it_loses_at_once(race: Objective) -> None:
+    for left, right in ((6, 6), (8, 8), (8, 6)):
+        ask(race, left, right)
+        finish(race)
+        race.field.margin = 0.0
+    # .7 for 144 FLOPs, .65 for 192 and .7 for 168: the third is dominated by the first and dominates the second. Of
+    # three one goes on; two places behind it are as far as waiting makes sense.
+    first, second, third = race.study.get_trials()
+    assert [trial.state.name for trial in (first, second, third)] == ["COMPLETE", "PRUNED", "RUNNING"]
+    assert second.user_attrs["reason"] == "left behind at rung 0 by some of 3 trials"
+    assert list(race.active) == [2]
+
+
+def test_who_waits_goes_on_when_the_race_widens(race: Objective) -> None:
+    ask(race, 6, 6)
+    finish(race)
+    race.field.margin = 0.0
+    ask(race, 8, 8)
+    finish(race)
+    # Predictions turn out to be wrong by more than the .05 that it lacks.
+    race.field.margin = 0.1
+    log_of(race).clear()
+    finish(race)
+    assert log_of(race)[0] == "train left mlp 8 float, rung 1"
+    assert last(race).state.name == "COMPLETE"
+    assert race.field.promoted == {0: {0, 1}}
+
+
+def test_teams_that_were_played_tell_how_wide_the_race_is(race: Objective) -> None:
+    assert race.field.margin == 0.0
+    workers_of(race).other["team 6-6 of 64 episodes"] = 4.5
+    ask(race, 6, 6)
+    finish(race)
+    # Complete, both lose .3: predicted .4, played .85.
+    assert race.field.margin == pytest.approx(0.45)
+
+
+def test_a_lost_team_is_not_tried_again(race: Objective) -> None:
+    ask(race, 6, 6)
+    finish(race)
+    race.field.margin = 0.0
+    ask(race, 8, 8)
+    finish(race)
+    race.end_race()
+    log_of(race).clear()
+    ask(race, 8, 8)
+    finish(race)
+    lost, again = race.study.get_trials()[1:]
+    assert log_of(race) == []
+    assert again.state.name == "PRUNED"
+    assert again.user_attrs["ended"] == "outraced"
+    assert again.user_attrs["reason"] == lost.user_attrs["reason"]
+    assert "rungs" not in again.user_attrs
+    assert race.counts == counted(done=1, outraced=2)
+    assert set(race.field.standings[0]) == {0, 1}  # it runs once
+
+
+def test_a_team_that_was_played_is_told_even_where_it_had_lost(race: Objective) -> None:
+    """The same team may lose in one trial and come through in another that began before."""
+    ask(race, 6, 6)
+    finish(race)
+    (team,) = race.played
+    race.lost[team] = Lost(candidate=race.played[team].candidate, reason="slow")
+    ask(race, 6, 6)
+    assert last(race).state.name == "COMPLETE"
+
+
+def test_students_that_are_complete_begin_at_the_last_rung(race: Objective) -> None:
+    ask(race, 6, 6)
+    finish(race)
+    log_of(race).clear()
+    ask(race, 4, 6)  # a new student for `left`
+    assert [attempt.rung for attempt in race.active.values()] == [0]
+    finish(race)
+    ask(race, 4, 4)
+    assert [attempt.rung for attempt in race.active.values()] == [1]
+    log_of(race).clear()
+    finish(race)
+    assert log_of(race) == ["play right mlp 4 float, rung 1", "team 4-4 of 64 episodes"]
+
+
+@pytest.fixture
+def staged(write_study: WriteStudy, tmp_path: Path) -> Objective:
+    """128 episodes, of which 32 come first: then 64, and 128."""
+    episodes = {"search_episodes": 128, "first_episodes": 32}
+    path = write_study("plain", **{"distill.rungs": [1.0], "evaluation": episodes})
+    objective = pretend(open_study(read_study(path, budget=["flops<=96"])), tmp_path / "staged")
+    assert objective.stages == [32, 64, 128]
+    return objective
+
+
+def teams(objective: Objective) -> list[str]:
+    return [name for name in log_of(objective) if name.startswith("team")]
+
+
+def test_who_has_nobody_to_compare_with_plays_all_episodes(staged: Objective) -> None:
+    ask(staged, 6, 6)
+    finish(staged)
+    assert teams(staged) == ["team 6-6 of 32 episodes", "team 6-6 of 32 episodes", "team 6-6 of 64 episodes"]
+    assert last(staged).user_attrs["score"]["retention"]["episodes"] == 128
+    assert len(staged.kept.load(team_name(0))) == 128
+
+
+def test_a_dominated_team_stops_after_its_first_episodes(staged: Objective) -> None:
+    ask(staged, 6, 6)
+    finish(staged)
+    log_of(staged).clear()
+    workers_of(staged).other["team 8-8 of 32 episodes"] = 3.0  # 4 in every episode is clearly better, and cheaper
+    ask(staged, 8, 8)
+    finish(staged)
+    assert teams(staged) == ["team 8-8 of 32 episodes"]
+    trial = last(staged)
+    assert trial.state.name == "PRUNED"
+    assert trial.user_attrs["ended"] == "outraced"
+    assert trial.user_attrs["reason"] == "after 32 episodes, a team that costs no more plays clearly better"
+    # (3 - 5/3) / (10/3), of the first episodes alone.
+    assert trial.user_attrs["score"]["retention"]["mean"] == pytest.approx(0.4)
+    assert trial.user_attrs["score"]["retention"]["episodes"] == 32
+    assert staged.counts == counted(done=1, outraced=1)
+    log_of(staged).clear()
+    ask(staged, 8, 8)
+    finish(staged)
+    assert log_of(staged) == []
+    assert last(staged).user_attrs["reason"] == trial.user_attrs["reason"]
+
+
+def test_a_clearly_better_team_needs_no_more_episodes(staged: Objective) -> None:
+    ask(staged, 6, 6)
+    finish(staged)
+    log_of(staged).clear()
+    workers_of(staged).other["team 8-8 of 32 episodes"] = 4.5
+    ask(staged, 8, 8)
+    finish(staged)
+    assert teams(staged) == ["team 8-8 of 32 episodes"]
+    assert last(staged).values[0] == pytest.approx(0.85)
+    assert last(staged).user_attrs["score"]["retention"]["episodes"] == 32
+
+
+def test_an_open_comparison_goes_on(staged: Objective) -> None:
+    ask(staged, 6, 6)
+    finish(staged)
+    log_of(staged).clear()
+    ask(staged, 8, 8)  # returns 4 as the other one does
+    finish(staged)
+    assert teams(staged) == ["team 8-8 of 32 episodes", "team 8-8 of 32 episodes", "team 8-8 of 64 episodes"]
+    assert last(staged).state.name == "COMPLETE"

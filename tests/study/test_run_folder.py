@@ -69,6 +69,8 @@ def changed(write_study: WriteStudy, change: dict[str, Any]) -> Setup:
         ({"seed": 5}, r"\(seed was 0, is 5\)"),
         ({"name": "other"}, r"\(study was echo, is other\)"),
         ({"distill.batch": 7}, r"\(distill.batch was 128, is 7\)"),
+        ({"distill.rungs": [0.5, 1.0]}, r"\(distill.rungs was \[0.11, 0.33, 1.0\], is \[0.5, 1.0\]\)"),
+        ({"evaluation.first_episodes": 32}, r"\(evaluation.first_episodes was 64, is 32\)"),
         ({"evaluation.search_episodes": 7}, r"\(evaluation.search_episodes was 64, is 7\)"),
         ({"env.max_steps": 4, "distill.batch": 7}, r"\(env.max_steps was 5, is 4; distill.batch was 128, is 7\)"),
         ({"target.kwargs": {"calls": 500}}, r'\(target.kwargs was {}, is {"calls": 500}\)'),
@@ -93,6 +95,7 @@ def test_another_search_is_refused(write_study: WriteStudy, run: Path, change: d
         {"workers": 7},
         {"description": "words"},
         {"evaluation.processes": 3},
+        {"search": {"sampler": "nsga2", "reduction": 4, "propose": False, "anchors": False, "free_groups": 1}},
         {"space": SPACE | {"description": "words"}},
     ],
 )
@@ -184,23 +187,10 @@ def test_a_damaged_study_in_a_run(run: Path) -> None:
         reopen_study(run)
 
 
-def test_references_are_played_once(setup: Setup, tmp_path: Path) -> None:
-    run, played = open_run(tmp_path / "run", setup, None), []
-
-    def play() -> np.ndarray:
-        played.append(1)
-        return np.array([1.5, -2.0])
-
-    assert not run.has_reference("final", "teacher")
-    for _ in range(2):
-        assert run.reference("final", "teacher", play).tolist() == [1.5, -2.0]
-    assert played == [1]
-    assert run.has_reference("final", "teacher")
-    assert not run.has_reference("search", "teacher")
-    for content in (b"", b"\x93NUMPY", b"text"):
-        (tmp_path / "run" / "references" / "final.teacher.npy").write_bytes(content)
-        with pytest.raises(RunError, match=r"final.teacher.npy: is damaged .*; delete it, it will be played again"):
-            run.reference("final", "teacher", play)
+def test_returns_are_kept_in_the_run(setup: Setup, tmp_path: Path) -> None:
+    run = open_run(tmp_path / "run", setup, None)
+    run.returns.keep("final-teacher", np.array([1.5, -2.0]))
+    assert np.load(tmp_path / "run" / "returns" / "final-teacher.npy").tolist() == [1.5, -2.0]
     run.close()
 
 

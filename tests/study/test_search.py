@@ -234,7 +234,7 @@ def test_workers_that_cannot_open_the_study_say_so(
         (path.parent / "echo_task.py").rename(path.parent / "gone.py")
         return True
 
-    (copied / "references" / "search.teacher.npy").unlink()
+    (copied / "returns" / "search-teacher.npy").unlink()
     monkeypatch.setattr("kdnas.study.run_folder.RunFolder.keep", remove)
     try:
         with pytest.raises(KdnasError, match="'echo_task:make' cannot be imported: No module named 'echo_task'"):

@@ -78,6 +78,7 @@ def test_arguments_are_checked_as_the_file_is(write_study: WriteStudy, change: d
         ({"budget": ["middle.flops<1k"]}, BudgetError, r"no group 'middle'"),
         ({"budget": ["flopz<1k"]}, BudgetError, r"unknown metric 'flopz'"),
         ({"space": SPACE | {"groups": {"up": SPACE["groups"]["default"]}}}, ConfigError, r"\[groups.up\] is no group"),
+        ({"search.free_groups": 2}, ConfigError, r"free_groups = 2: there are 2 groups; give fewer, or 0"),
         ({"distill.batches": 3}, ConfigError, r"\[distill\] batches: unknown key; did you mean 'batch'"),
     ],
 )

@@ -16,6 +16,8 @@ from kdnas.study.storage import (
     storage_errors,
 )
 
+SAMPLER = "multivariate-tpe"
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -24,7 +26,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def study(file: Path) -> Any:
-    return open_storage(f"sqlite:///{file}", "kdnas-test", seed=3)
+    return open_storage(f"sqlite:///{file}", "kdnas-test", SAMPLER, seed=3)
 
 
 def test_sqlite_writes_ahead(file: Path, study: Any) -> None:
@@ -41,11 +43,11 @@ def test_objectives(study: Any) -> None:
 def test_what_was_told_is_read(file: Path, study: Any) -> None:
     study.tell(study.ask(), [0.9, 10.0, 20.0])
     assert [trial.values for trial in read_trials(f"sqlite:///{file}", "kdnas-test")] == [[0.9, 10.0, 20.0]]
-    again = open_storage(f"sqlite:///{file}", "kdnas-test", seed=3)
+    again = open_storage(f"sqlite:///{file}", "kdnas-test", SAMPLER, seed=3)
     assert len(again.get_trials()) == 1
     assert read_study_id(f"sqlite:///{file}", "kdnas-test") == study._study_id
     # Another run on the same server is another study.
-    assert open_storage(f"sqlite:///{file}", "kdnas-other", seed=3).get_trials() == []
+    assert open_storage(f"sqlite:///{file}", "kdnas-other", SAMPLER, seed=3).get_trials() == []
 
 
 def drawn(study: Any, count: int = 5) -> list[float]:
@@ -54,13 +56,13 @@ def drawn(study: Any, count: int = 5) -> list[float]:
 
 def test_the_seed_decides_what_is_asked_and_a_continued_study_asks_on(tmp_path: Path, study: Any, file: Path) -> None:
     first = drawn(study)
-    assert drawn(open_storage(f"sqlite:///{tmp_path / 'b.db'}", "x", seed=3)) == first
-    assert drawn(open_storage(f"sqlite:///{tmp_path / 'c.db'}", "x", seed=4)) != first
-    assert drawn(open_storage(f"sqlite:///{file}", "kdnas-test", seed=3)) != first
+    assert drawn(open_storage(f"sqlite:///{tmp_path / 'b.db'}", "x", SAMPLER, seed=3)) == first
+    assert drawn(open_storage(f"sqlite:///{tmp_path / 'c.db'}", "x", SAMPLER, seed=4)) != first
+    assert drawn(open_storage(f"sqlite:///{file}", "kdnas-test", SAMPLER, seed=3)) != first
 
 
 def test_no_warnings_of_experiments(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
-    open_storage(f"sqlite:///{tmp_path / 'new.db'}", "x", seed=0)
+    open_storage(f"sqlite:///{tmp_path / 'new.db'}", "x", SAMPLER, seed=0)
     assert [str(warning.message) for warning in recwarn if "xperimental" in str(warning.message)] == []
 
 
@@ -76,7 +78,7 @@ def test_no_warnings_of_experiments(tmp_path: Path, recwarn: pytest.WarningsReco
 )
 def test_a_storage_that_cannot_be_reached(url: str, said: str) -> None:
     with pytest.raises(RunError, match=said) as caught:
-        open_storage(driver_url(url), "x", seed=0)
+        open_storage(driver_url(url), "x", SAMPLER, seed=0)
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -85,7 +87,7 @@ def test_a_storage_that_cannot_be_reached(url: str, said: str) -> None:
 def test_a_damaged_file(file: Path, content: bytes) -> None:
     file.write_bytes(content)
     with pytest.raises(RunError, match=r"study.db: cannot be used: "):
-        open_storage(f"sqlite:///{file}", "x", seed=0)
+        open_storage(f"sqlite:///{file}", "x", SAMPLER, seed=0)
     with pytest.raises(RunError, match=r"study.db: cannot be "):
         read_trials(f"sqlite:///{file}", "x")
 

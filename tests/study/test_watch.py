@@ -4,18 +4,19 @@ from kdnas.study.watch import Progress, Silent
 
 
 def progress(**changes: float) -> Progress:
-    start = {"total": 20, "done": 0, "rejected": 0, "failed": 0, "running": 1, "students": 0}
+    start = {"total": 20, "done": 0, "rejected": 0, "outraced": 0, "failed": 0, "running": 1, "students": 0}
     return Progress(**{**start, "best_retention": 0.5, "hypervolume": 1.0, "seconds": 60.0, **changes})
 
 
 def test_time_left_by_hand() -> None:
     # 10 of 20 ended in a minute.
-    assert progress(done=6, rejected=3, failed=1).seconds_left == pytest.approx(60.0)
+    assert progress(done=6, rejected=2, outraced=1, failed=1).seconds_left == pytest.approx(60.0)
     assert progress(done=20).seconds_left == 0
 
 
 def test_a_pace_is_not_guessed_from_what_costs_nothing() -> None:
     assert progress(rejected=15).seconds_left is None
+    assert progress(outraced=15).seconds_left is None
 
 
 def test_silence() -> None:

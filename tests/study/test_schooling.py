@@ -1,0 +1,171 @@
+"""Students with workers that are none (see `pretended.py`): who is trained, who is played, and what is remembered."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kdnas.distill.stage import Stage
+from kdnas.spaces import StudentSpec, parse_bits
+from kdnas.study.schooling import Schooling
+from kdnas.study.setup import Setup, open_study, read_study
+
+from .conftest import WriteStudy
+from .pretended import Pretended, pretend
+
+
+def mlp(units: int, bits: str = "float") -> StudentSpec:
+    """A student pruned from 16 units."""
+    return StudentSpec(family="mlp", base=(16,), hidden=(units,), bits=parse_bits(bits))
+
+
+BOTH = {"left": mlp(8), "right": mlp(8)}
+
+
+@pytest.fixture
+def setup(write_study: WriteStudy) -> Setup:
+    return open_study(read_study(write_study("plain")))  # three rungs
+
+
+@pytest.fixture
+def schooling(setup: Setup, tmp_path: Path) -> Schooling:
+    return pretend(setup, tmp_path / "run").schooling
+
+
+def workers_of(schooling: Schooling) -> Pretended:
+    assert isinstance(schooling.workers, Pretended)
+    return schooling.workers
+
+
+def end_one(schooling: Schooling) -> None:
+    (ended,) = schooling.workers.wait(schooling.futures())
+    schooling.settle(ended)
+
+
+def bring(schooling: Schooling, candidate: dict[str, StudentSpec], rung: int) -> list[str]:
+    """Ask until a team is ready; returns what the workers did."""
+    workers_of(schooling).log.clear()
+    for _ in range(50):
+        assert schooling.request(candidate, rung) is None
+        if schooling.ready(candidate, rung):
+            return workers_of(schooling).log
+        end_one(schooling)
+    raise AssertionError("it is never ready")
+
+
+def test_a_pool_trains_once_and_each_group_plays_its_student(schooling: Schooling) -> None:
+    assert bring(schooling, BOTH, 0) == [
+        "train left mlp 16 float",
+        "train left mlp 8 float, rung 0",
+        "play left mlp 8 float, rung 0",
+        "play right mlp 8 float, rung 0",
+    ]
+    assert schooling.trained == 2
+    assert bring(schooling, {"left": mlp(4), "right": mlp(8)}, 0) == [
+        "train left mlp 4 float, rung 0", "play left mlp 4 float, rung 0"
+    ]  # fmt: skip
+    # Four students a group would make sixteen teams: nobody plays those for a prediction.
+    assert bring(schooling, {"left": mlp(8), "right": mlp(4)}, 0) == ["play right mlp 4 float, rung 0"]
+    assert schooling.losses.predict({"left": mlp(8), "right": mlp(4)}).retention == pytest.approx(1 - 0.3 - 0.3)
+
+
+def test_a_quantized_student_takes_its_float_one_along(schooling: Schooling) -> None:
+    quantized = mlp(8, "w4a8i8")
+    done: list[str] = []
+    while not schooling.has("left", Stage(spec=quantized, rung=1)):
+        schooling.request({"left": quantized}, 1)
+        # What is pretended is a float network: its name is noted, and nobody plays it.
+        ((name, _, arguments, future),) = workers_of(schooling).tasks
+        workers_of(schooling).tasks.clear()
+        done.append(name)
+        schooling.bank.folder.mkdir(exist_ok=True)
+        schooling.bank._path(schooling.setup.pools["left"], arguments[1]).touch()
+        future.set_result(None)
+        schooling.settle(future)
+    assert done == [
+        "train left mlp 16 float",
+        "train left mlp 8 float, rung 0",
+        "train left mlp 8 float, rung 1",
+        "train left mlp 8 w4a8i8, rung 1",
+    ]
+
+
+def test_the_rung_of_a_student_is_the_highest_in_the_bank(schooling: Schooling) -> None:
+    assert schooling.rung("left", mlp(8)) == 0
+    for rung in range(3):
+        bring(schooling, BOTH, rung)
+        assert schooling.rung("left", mlp(8)) == schooling.rung("right", mlp(8)) == rung
+    assert schooling.rung("left", mlp(4)) == 0
+
+
+def test_an_unpruned_student_is_complete_at_its_only_rung(schooling: Schooling) -> None:
+    team = {"left": mlp(16), "right": mlp(8)}
+    assert schooling.stage(mlp(16), 2) == Stage(spec=mlp(16))
+    assert schooling.rungs(team, 1) == {"left": 0, "right": 1}
+    bring(schooling, team, 0)
+    assert schooling.rung("left", mlp(16)) == 2
+    # At the next rung the other one alone is trained and played.
+    assert bring(schooling, team, 1) == ["train left mlp 8 float, rung 1", "play right mlp 8 float, rung 1"]
+
+
+def test_a_student_whose_training_has_not_ended_here_is_not_there(schooling: Schooling) -> None:
+    """Its file lies in the bank a while before the coordinator is told; what it does must not hang on that."""
+    bring(schooling, BOTH, 0)
+    stage = Stage(spec=mlp(8), rung=1)
+    schooling.request(BOTH, 1)
+    workers_of(schooling).store("left", stage)
+    assert schooling.bank.has(schooling.setup.pools["left"], stage)
+    assert not schooling.has("left", stage)
+    assert not schooling.has("right", stage)  # of the same pool
+    assert schooling.rung("right", mlp(8)) == 0
+    schooling.request(BOTH, 1)
+    assert schooling.playing == {}
+    end_one(schooling)
+    assert schooling.has("left", stage)
+    assert schooling.rung("right", mlp(8)) == 1
+
+
+def test_what_was_played_in_an_earlier_part_is_not_played_again(
+    schooling: Schooling, setup: Setup, tmp_path: Path
+) -> None:
+    workers_of(schooling).other["play right mlp 8 float, rung 0"] = np.arange(64) / 16
+    bring(schooling, BOTH, 0)
+    later = pretend(setup, tmp_path / "run").schooling
+    assert later.losses.returns == {}
+    assert bring(later, BOTH, 0) == []
+    np.testing.assert_array_equal(later.losses.returns["right", mlp(8), 0], np.arange(64) / 16)
+    assert later.losses.returns["left", mlp(8), 0].tolist() == [4.0] * 64
+    # A student whose file was deleted is trained again, and is the same: it need not be played.
+    later.bank._path(setup.pools["left"], Stage(spec=mlp(8))).unlink()
+    anew = pretend(setup, tmp_path / "run").schooling
+    assert bring(anew, BOTH, 0) == ["train left mlp 8 float, rung 0"]
+
+
+@pytest.mark.parametrize("returns", [np.nan, np.inf])
+def test_a_student_with_returns_that_are_no_numbers_is_broken(schooling: Schooling, returns: float) -> None:
+    workers_of(schooling).other["play left mlp 8 float, rung 0"] = returns
+    with pytest.raises(AssertionError, match="its returns are not finite"):
+        bring(schooling, BOTH, 0)
+    reason = schooling.request(BOTH, 0)
+    assert reason == "playing mlp 8 float, rung 0 among teachers: its returns are not finite"
+    assert not schooling.ready(BOTH, 0)
+    # The other group has no part in it.
+    assert schooling.request({"right": mlp(8)}, 0) is None
+
+
+def test_futures_of_trainings_and_plays(schooling: Schooling) -> None:
+    bring(schooling, {"left": mlp(8)}, 0)
+    schooling.request({"right": mlp(8)}, 0)
+    schooling.request({"left": mlp(4)}, 0)
+    assert [name for name, *_ in workers_of(schooling).tasks] == [
+        "play right mlp 8 float, rung 0", "train left mlp 4 float, rung 0"
+    ]  # fmt: skip
+    assert len(schooling.futures()) == 2
+    ((_, _, _, running), (_, _, _, waiting)) = workers_of(schooling).tasks
+    running.set_running_or_notify_cancel()
+    schooling.withdraw()
+    assert schooling.futures() == [running]
+    assert waiting.cancelled()
+    # What was taken back is asked for anew.
+    schooling.request({"left": mlp(4)}, 0)
+    assert len(schooling.training) == 1

@@ -110,7 +110,7 @@ def test_misspelt_key_in_a_nested_table(study):
 def test_misspelt_key_in_an_array_of_tables(space):
     assert space("hidden = [32]\n", "hidden = [32]\nprunning = 3\n") == [
         "[groups.default.bases[1]] prunning: unknown key; did you mean 'prune'? (known: family, hidden, "
-        "prune, round_to)"
+        "inputs, prune, round_to)"
     ]
 
 
@@ -123,7 +123,7 @@ def test_misspelt_key_in_a_table_under_a_free_name(space):
 def test_a_misspelt_needed_key_is_both_missing_and_unknown(space):
     assert space("hidden = [64, 64]", "hiden = [64, 64]") == [
         "[groups.default.bases[0]] hidden: is missing",
-        "[groups.default.bases[0]] hiden: unknown key; did you mean 'hidden'? (known: family, hidden, prune, round_to)",
+        "[groups.default.bases[0]] hiden: unknown key; did you mean 'hidden'? (known: family, hidden, inputs, prune, round_to)",
     ]
 
 

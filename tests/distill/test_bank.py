@@ -97,8 +97,9 @@ def test_what_is_loaded_is_what_was_stored(bank: StudentBank, bits: str, normali
 @pytest.mark.parametrize("bits", ["float", "w4a8i8"])
 def test_which_inputs_a_student_reads_is_stored_with_it(bank: StudentBank, bits: str) -> None:
     one = student(bits, Normalisation(shift=(1.0, -2.0), scale=(0.5, 2.0)), replace(SPACES, pruned=(1,)))
-    bank.store(POOL, one)
-    again = bank.load(POOL, one.spec)
+    stage = bank.last(one.spec)
+    bank.store(POOL, one, stage)
+    again = bank.load(POOL, stage)
     assert (again.spaces, again.normalisation) == (one.spaces, one.normalisation)
     seen = torch.randn(500, 3, generator=torch.Generator().manual_seed(1))
     assert torch.equal(again(seen), one(seen))
@@ -110,12 +111,13 @@ def test_which_inputs_a_student_reads_is_stored_with_it(bank: StudentBank, bits:
 @pytest.mark.parametrize("pruned", [[0, 1], [], [3], [1, 0], None, ["0"]])
 def test_inputs_that_are_not_those_of_the_spec(bank: StudentBank, pruned: Any) -> None:
     one = student(spaces=replace(SPACES, pruned=(1,)))
-    bank.store(POOL, one)
+    stage = bank.last(one.spec)
+    bank.store(POOL, one, stage)
     (path,) = bank.folder.iterdir()
     tensors, facts = read_tensors(path)
     write_tensors(path, {name: tensor.clone() for name, tensor in tensors.items()}, facts | {"pruned": pruned})
-    with pytest.raises(RunError, match="banked student mlp 8 float on 2 inputs cannot be used"):
-        bank.load(POOL, one.spec)
+    with pytest.raises(RunError, match=r"banked student mlp 8 float on 2 inputs, rung \d cannot be used"):
+        bank.load(POOL, stage)
 
 
 def test_a_file_says_how_long_its_student_was_trained(bank: StudentBank) -> None:

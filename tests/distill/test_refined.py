@@ -149,7 +149,7 @@ def refined(rooms: Rooms, tmp_path: Path) -> RefinedTeams:
     bank = StudentBank(folder=tmp_path / "bank", environment="echo", recipe=DistillTable(), seed=0)
     pools = {group: room.pool for group, room in rooms.items()}
     for group, student in students_of(rooms).items():
-        bank.store(pools[group], student)
+        bank.store(pools[group], student, bank.last(student.spec))
     return RefinedTeams(
         folder=tmp_path / "refined", bank=bank, spec=rooms["left"].env.spec, pools=pools, table=TABLE
     )

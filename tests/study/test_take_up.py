@@ -1,73 +1,158 @@
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 
+from kdnas.errors import RunError
 from kdnas.spaces import StudentSpec
 from kdnas.study.device_profile import fresh_profile
+from kdnas.study.objective import Objective, team_name
 from kdnas.study.search import make_gate
-from kdnas.study.setup import Setup
+from kdnas.study.setup import Setup, open_study, read_study
 from kdnas.study.take_up import candidate_of, take_up
 
-INTERVAL = {"mean": 0.9, "low": 0.8, "high": 1.0, "episodes": 4}
+from .conftest import WriteStudy
+from .pretended import Pretended, ask, finish, make_study, pretend
 
-
-class Counts:
-    """What `take_up` asks of an objective."""
-
-    def __init__(self) -> None:
-        self.counts = {"done": 0, "rejected": 0, "failed": 0}
-        self.remembered: list[Any] = []
-
-    def remember(self, candidate: Any, score: Any, objectives: Any) -> None:
-        self.remembered.append((candidate, score.retention.mean, objectives))
-        self.counts["done"] += 1
+Begin = Callable[[], Objective]
 
 
 @pytest.fixture
 def study() -> "optuna.Study":
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.create_study(directions=["maximize", "minimize", "minimize"])
+    return make_study()
 
 
-def ask(study: "optuna.Study", setup: Setup) -> Any:
-    trial = study.ask()
-    setup.space.sample(trial)
-    return trial
+@pytest.fixture
+def begin(write_study: WriteStudy, study: "optuna.Study", tmp_path: Path) -> Begin:
+    """A coordinator of the same run, as if the search was begun again."""
+    path = write_study("plain", **{"distill.rungs": [0.25, 1.0]})
+    setup = open_study(read_study(path, budget=["flops<=96"]))
+    return lambda: pretend(setup, tmp_path / "run", study)
 
 
-def test_what_was_told_is_counted(study: "optuna.Study", setup: Setup) -> None:
-    done, rejected, failed = (ask(study, setup) for _ in range(3))
-    done.set_user_attr("score", {"retention": INTERVAL, "return": INTERVAL})
-    study.tell(done, [0.9, 96.0, 300.0])
-    study.tell(rejected, state=optuna.trial.TrialState.PRUNED)
-    study.tell(failed, state=optuna.trial.TrialState.FAIL)
-    objective = Counts()
-    take_up(study, setup, objective)  # type: ignore[arg-type]
-    assert objective.counts == {"done": 1, "rejected": 1, "failed": 1}
-    candidate = candidate_of(setup, study.get_trials()[0])
-    assert objective.remembered == [(candidate, 0.9, (0.9, 96.0, 300.0))]
+def resume(begin: Begin) -> Objective:
+    objective = begin()
+    take_up(objective.study, objective.setup, objective)
+    return objective
+
+
+def workers_of(objective: Objective) -> Pretended:
+    assert isinstance(objective.workers, Pretended)
+    return objective.workers
+
+
+@pytest.fixture
+def told(begin: Begin) -> Objective:
+    """Trials that were played, refused, that lost and that failed, in this order."""
+    objective = begin()
+    other = workers_of(objective).other
+    other |= {f"play {group} mlp 6 float, rung 0": 4.75 for group in ("left", "right")}
+    other["team 6-6 of 64 episodes"] = np.arange(64) / 64 + 4
+    ask(objective, 6, 6)
+    finish(objective)
+    objective.field.margin = 0.0
+    ask(objective, 12, 12)
+    ask(objective, 8, 8)
+    finish(objective)
+    objective.end_race()
+    ask(objective, 6, 6)
+    workers_of(objective).outcomes["train left mlp 4 float, rung 0"] = ValueError("odd")
+    ask(objective, 4, 4)
+    finish(objective)
+    states = [trial.state.name for trial in objective.study.get_trials()]
+    assert states == ["COMPLETE", "PRUNED", "PRUNED", "COMPLETE", "FAIL"]
+    return objective
+
+
+def test_what_was_told_is_counted(told: Objective, begin: Begin) -> None:
+    objective = resume(begin)
+    assert objective.counts == told.counts == {"done": 2, "rejected": 1, "outraced": 1, "failed": 1}
+    assert objective.points == told.points
+    assert objective.lost == told.lost
+    assert len(objective.lost) == 1
+    assert len(objective.study.get_trials()) == 5
+    candidate = candidate_of(objective.setup, objective.study.get_trials()[0])
     assert isinstance(candidate["left"], StudentSpec)
-    assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE", "PRUNED", "FAIL"]
 
 
-def test_what_was_cut_off_is_asked_again_once(study: "optuna.Study", setup: Setup) -> None:
-    cut = ask(study, setup)
+def test_teams_that_were_played_come_back_whole(told: Objective, begin: Begin) -> None:
+    (team,), (was,) = resume(begin).played.values(), told.played.values()
+    assert (team.candidate, team.score, team.objectives) == (was.candidate, was.score, was.objectives)
+    assert team.predicted == was.predicted
+    np.testing.assert_array_equal(team.returns, np.arange(64) / 64 + 4)
+
+
+def test_a_team_whose_returns_are_gone_ends_in_a_sentence(told: Objective, begin: Begin) -> None:
+    (told.kept.path / f"{team_name(0)}.npy").unlink()
+    with pytest.raises(RunError, match=r"team-0000.npy: is damaged"):
+        resume(begin)
+
+
+def test_those_that_ended_keep_their_place_in_the_race(told: Objective, begin: Begin) -> None:
+    objective = resume(begin)
+    # The first lost .15 when it was judged, the third .6; those that were refused or known already never ran.
+    assert {trial: standing.objectives[:2] for trial, standing in objective.field.standings[0].items()} == {
+        0: (pytest.approx(0.85), 144.0),
+        2: (pytest.approx(0.4), 192.0),
+    }
+    assert objective.field.standings == told.field.standings
+    assert objective.field.promoted == told.field.promoted == {0: {0}}
+    # What is told of the margin comes of the same teams.
+    assert objective.field.margin == pytest.approx(abs(told.points[0][0] - 0.4))
+    # Who comes now is compared with those that ended: nobody waits beside nobody.
+    objective.field.margin = 0.0
+    ask(objective, 8, 6)
+    finish(objective)
+    assert [attempt.waits for attempt in objective.active.values()] == [True]
+
+
+def test_a_lost_team_stays_lost(told: Objective, begin: Begin) -> None:
+    objective = resume(begin)
+    ask(objective, 8, 8)
+    lost, again = (objective.study.get_trials()[number] for number in (2, 5))
+    assert again.state.name == "PRUNED"
+    assert again.user_attrs["reason"] == lost.user_attrs["reason"]
+    # And those that were told of it once more run no second time either.
+    third = resume(begin)
+    assert third.counts["outraced"] == 2
+    assert set(third.field.standings[0]) == {0, 2}
+
+
+def test_what_was_cut_off_is_asked_again_once(study: "optuna.Study", begin: Begin) -> None:
+    ask(begin(), 6, 6)
     study.ask()  # cut before it was sampled: nothing to repeat
-    objective = Counts()
-    take_up(study, setup, objective)  # type: ignore[arg-type]
+    assert resume(begin).counts == {"done": 0, "rejected": 0, "outraced": 0, "failed": 0}
     first, second, again = study.get_trials()
     assert [trial.state.name for trial in (first, second, again)] == ["FAIL", "FAIL", "WAITING"]
-    assert objective.counts == {"done": 0, "rejected": 0, "failed": 0}
     assert again.user_attrs == {"repeats": 0}
-    take_up(study, setup, Counts())  # type: ignore[arg-type]  # begun a third time, before it was asked
+    objective = resume(begin)  # begun a third time, before it was asked
     assert len(study.get_trials()) == 3
-    trial = ask(study, setup)
-    assert trial.params == cut.params
-    take_up(study, setup, Counts())  # type: ignore[arg-type]  # and cut off once more
-    assert [t.state.name for t in study.get_trials()] == ["FAIL", "FAIL", "FAIL", "WAITING"]
+    objective.ask()
+    (attempt,) = objective.active.values()
+    assert attempt.trial.params == first.params
+    resume(begin)  # and cut off once more
+    assert [trial.state.name for trial in study.get_trials()] == ["FAIL", "FAIL", "FAIL", "WAITING"]
     assert study.get_trials()[3].user_attrs == {"repeats": 2}
+
+
+def test_who_waits_when_the_search_ends_is_asked_again(told: Objective, begin: Begin) -> None:
+    objective = resume(begin)
+    objective.field.margin = 0.0
+    ask(objective, 8, 6)
+    finish(objective)
+    objective.abandon()
+    later = resume(begin)
+    assert set(later.field.standings[0]) == {0, 2}  # it will stand there again
+    later.ask()
+    assert later.study.get_trials()[-1].user_attrs["repeats"] == 5
+    later.field.margin = 0.0
+    workers_of(later).log.clear()
+    finish(later)
+    assert workers_of(later).log == []  # its students are there, and were played
+    assert set(later.field.standings[0]) == {0, 2, 6}
 
 
 def test_gates_of_one_run_agree(setup: Setup) -> None:

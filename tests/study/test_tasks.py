@@ -1,20 +1,24 @@
 """What a worker does, in this process."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from kdnas.distill.stage import Stage
 from kdnas.errors import EnvError, RunError
-from kdnas.spaces import StudentSpec
+from kdnas.spaces import StudentSpec, parse_bits
 from kdnas.study import tasks
 from kdnas.study.setup import Setup, open_study, read_study
 from kdnas.study.tasks import RANDOM, TEACHER, make_bank, play_team, record_demonstrations, sit_down, train_student
 
 from .conftest import WriteStudy
 
-DENSE = StudentSpec(family="mlp", base=(16,), hidden=(16,))
-SMALL = StudentSpec(family="mlp", base=(16,), hidden=(4,))
+DENSE = Stage(spec=StudentSpec(family="mlp", base=(16,), hidden=(16,)))
+SMALL = [Stage(spec=StudentSpec(family="mlp", base=(16,), hidden=(4,)), rung=rung) for rung in range(3)]
+NARROW = Stage(spec=replace(SMALL[1].spec, bits=parse_bits("w4a8i8")), rung=1)
 
 
 @pytest.fixture
@@ -43,11 +47,45 @@ def test_demonstrations_of_another_seed_are_others(write_study: WriteStudy, tmp_
 def test_a_lineage_is_trained_in_order(setup: Setup, desk: Path) -> None:
     bank = make_bank(setup, desk)
     with pytest.raises(RunError, match="banked student mlp 16 float cannot be used: No such file"):
-        train_student("left", SMALL)
+        train_student("left", SMALL[0])
     train_student("left", DENSE)
-    train_student("left", SMALL)
-    assert bank.has(setup.pools["right"], SMALL)
-    assert bank.load(setup.pools["left"], SMALL).network.linears[0].out_features == 4
+    with pytest.raises(RunError, match="banked student mlp 4 float, rung 0 cannot be used: No such file"):
+        train_student("left", SMALL[1])
+    train_student("left", SMALL[0])
+    assert bank.has(setup.pools["right"], SMALL[0])
+    assert bank.load(setup.pools["left"], SMALL[0]).network.linears[0].out_features == 4
+
+
+def test_a_rung_goes_on_from_the_one_below(setup: Setup, desk: Path) -> None:
+    """Of 60 recovery steps rungs .11, .33 and 1 are 7, 20 and 60, that cool down from 5, 14 and 42 on."""
+    bank, pool = make_bank(setup, desk), setup.pools["left"]
+    train_student("left", DENSE)
+    weights, moments = [], []
+    for stage, begins in zip(SMALL, (5, 14, None), strict=True):
+        train_student("left", stage)
+        student, progress = bank.load_progress(pool, stage)
+        weights.append(student.network.linears[0].weight)
+        # Nobody goes on from the last one, nor from an ancestor or from integers.
+        assert (progress.step if progress else None) == begins
+        moments.append(progress)
+    assert not torch.equal(weights[0], weights[1])
+    assert moments[1] is not None
+    # Where the second one stood is not where its student ended: it had not cooled down.
+    assert len(moments[1].parameters) == sum(parameter.numel() for parameter in student.parameters())
+    train_student("left", NARROW)
+    for stage in (DENSE, NARROW):
+        assert bank.load_progress(pool, stage)[1] is None
+
+
+def test_a_rung_that_is_trained_again_is_the_same(setup: Setup, desk: Path) -> None:
+    train_student("left", DENSE)
+    for stage in SMALL[:2]:
+        train_student("left", stage)
+    path = make_bank(setup, desk)._path(setup.pools["left"], SMALL[1])
+    before = path.read_bytes()
+    path.unlink()
+    train_student("left", SMALL[1])
+    assert path.read_bytes() == before
 
 
 def test_training_again_gives_the_same_student(setup: Setup, desk: Path) -> None:
@@ -75,6 +113,17 @@ def test_students_play_in_both_environments_alike(desk: Path) -> None:
     searched = play_team(team, [1, 2, 3], False)
     np.testing.assert_array_equal(play_team(team, [1, 2, 3], True), searched)
     assert 5 / 3 < searched.mean() <= 5
+
+
+def test_a_student_plays_among_teachers(desk: Path) -> None:
+    """The teacher returns 5: what a student alone falls short of is its own part of the mean over two agents."""
+    train_student("left", DENSE)
+    seeds = list(range(64))
+    left, right, both = (
+        play_team(dict.fromkeys(groups, DENSE), seeds, False) for groups in (["left"], ["right"], ["left", "right"])
+    )
+    assert left.mean() < 5
+    np.testing.assert_allclose((5 - left) + (5 - right), 5 - both, atol=1e-6)
 
 
 def test_a_batched_environment_that_breaks_names_itself(

@@ -39,6 +39,12 @@ def test_results_come_back(pool: Workers) -> None:
     assert [finish(pool, future).result() for future in futures] == [10, 11, 12, 13, 14]
 
 
+def test_what_has_ended_comes_in_the_order_of_submission(pool: Workers) -> None:
+    futures = [pool.submit(echo.add, one, 10) for one in range(8)]
+    finish(pool, futures[-1])  # the last of all
+    assert pool.wait([futures[place] for place in (5, 2, 7, 0)]) == [futures[place] for place in (0, 2, 5, 7)]
+
+
 def test_waiting_for_nothing_that_ends_takes_a_moment(pool: Workers) -> None:
     future = pool.submit(time.sleep, 0.5)
     started = time.monotonic()

@@ -45,6 +45,10 @@ class RunError(KdnasError):
     """A run folder or storage that is missing, locked, not writable or belongs to another search."""
 
 
+class DiskFullError(RunError):
+    """A disk without room: a search waits until there is some."""
+
+
 def name_nearest(name: str, known: Iterable[str]) -> str:
     """Say which known name is meant: `"did you mean 'flops'? (known: bops, flops)"`."""
     names = sorted(known)

@@ -10,11 +10,11 @@ import numpy as np
 import optuna
 import pytest
 import torch
-from pebble import ProcessExpired
 
 from kdnas.errors import BundleError, EnvError, RunError, StudentError
 from kdnas.spaces import StudentSpec
 from kdnas.students import Student, load_family
+from kdnas.study.crew import WorkerLostError
 from kdnas.study.device_profile import fresh_profile
 from kdnas.study.objective import Objective
 from kdnas.study.search import make_gate
@@ -173,8 +173,8 @@ def test_a_student_is_trained_once_for_two_teams_that_wait_for_it(objective: Obj
     [
         (StudentError("student mlp 8 float: the loss became nan"), "student mlp 8 float: the loss became nan"),
         (
-            ProcessExpired("Abnormal termination", code=-11, pid=1),
-            "training mlp 8 float: the worker process died (signal SIGSEGV); out of memory?",
+            WorkerLostError("the worker process died (signal SIGSEGV); out of memory? (tried 3 times)"),
+            "training mlp 8 float: the worker process died (signal SIGSEGV); out of memory? (tried 3 times)",
         ),
         (ValueError("odd"), "training mlp 8 float: ValueError: odd"),
     ],
@@ -196,11 +196,11 @@ def test_a_student_that_fails_fails_every_team_that_needs_it(
 
 
 def test_a_team_that_cannot_be_played_fails_alone(objective: Objective) -> None:
-    objective.workers.outcomes["play"] = ProcessExpired("Abnormal termination", code=1, pid=1)
+    objective.workers.outcomes["play"] = WorkerLostError("the worker process died (exit code 1)")
     ask(objective, 0.5, 0.5)
     finish(objective)
     assert last(objective).state.name == "FAIL"
-    assert last(objective).user_attrs["reason"] == "the worker process died (exit code 1); out of memory?"
+    assert last(objective).user_attrs["reason"] == "the worker process died (exit code 1)"
     del objective.workers.outcomes["play"]
     ask(objective, 0.5, 0.5)
     finish(objective)

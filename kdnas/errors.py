@@ -29,6 +29,10 @@ class EnvError(KdnasError):
     """An environment that breaks the contract of `TeamEnv`, or cannot be made."""
 
 
+class RewardError(EnvError):
+    """A reward that is NaN or infinite: what was played for it cannot be scored."""
+
+
 class TeacherError(KdnasError):
     """A teacher that cannot be read, does not fit its environment, or returns non-finite numbers."""
 

@@ -288,6 +288,8 @@ class SearchTable(Strict):
     """Every random number of the study derives from it."""
     workers: CountOrZero = 0
     """Processes that train and play; 0 takes one for each core."""
+    patience_s: Positive = 600.0
+    """A task that takes longer than this, and than ten times the longest of its kind, hangs and is begun again."""
 
 
 class TargetTable(Strict):

@@ -17,6 +17,7 @@ from kdnas.study.front import Member, ParetoFront, make_front, non_dominated
 from kdnas.study.gate import Gate
 from kdnas.study.objective import Objective
 from kdnas.study.run_folder import RunFolder
+from kdnas.study.storage import meets
 from kdnas.study.take_up import candidate_of
 from kdnas.study.tasks import RANDOM, TEACHER, play_team, train_student
 from kdnas.study.watch import Watch
@@ -45,7 +46,9 @@ def best_members(objective: Objective, study: "optuna.Study", gate: Gate) -> lis
     """The non-dominated trials, with their search scores."""
     from optuna.trial import TrialState
 
-    complete = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    limits = [item.text for item in gate.budget.constraints]
+    told = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    complete = [trial for trial in told if meets(trial, limits)]
     members = []
     for index in non_dominated([(trial.values[0], trial.values[1], trial.values[2]) for trial in complete]):
         trial = complete[index]

@@ -14,6 +14,7 @@ from kdnas.distill.pool import Pool
 from kdnas.distill.recipe import lineage, make_student
 from kdnas.envs.rollouts import play
 from kdnas.envs.team_env import TeamEnv
+from kdnas.errors import RewardError, StudentError
 from kdnas.policies.team_policy import RandomPolicy, TeamPolicy
 from kdnas.spaces.spec import StudentSpec
 from kdnas.study.run_folder import DEMONSTRATIONS
@@ -136,6 +137,9 @@ def play_team(candidate: Mapping[str, StudentSpec] | str, seeds: list[int], real
     """Episode returns (E,), mean over agents, of banked students, the teacher or random play.
 
     `real` plays the real environment, otherwise the twin where there is one.
+
+    Raises:
+        StudentError: the students drive the environment to rewards that are NaN or infinite, which others may not.
     """
     desk = _DESK[0]
     setup = desk.setup
@@ -151,4 +155,9 @@ def play_team(candidate: Mapping[str, StudentSpec] | str, seeds: list[int], real
         policy = desk.bank.team(setup.spec, setup.pools, candidate)
     config = setup.config
     copies = min(config.evaluation.copies, REAL_COPIES) if real else config.evaluation.copies
-    return play(env, policy, seeds, copies=copies, max_steps=config.env.max_steps).mean
+    try:
+        return play(env, policy, seeds, copies=copies, max_steps=config.env.max_steps).mean
+    except RewardError as error:
+        if isinstance(candidate, str):
+            raise
+        raise StudentError(str(error)) from error

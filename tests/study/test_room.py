@@ -2,10 +2,9 @@
 
 import errno
 import sqlite3
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +15,8 @@ from kdnas.study.room import Room
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    point = tmp_path / "disk"
-    point.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1536k", "kdnas-test", str(point)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
-    if made.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {made.stderr.strip()}")
-    yield point
-    subprocess.run(["umount", "--lazy", str(point)], check=True)
+def disk(make_disk: Callable[[int], Path]) -> Path:
+    return make_disk(1536)
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdnas.errors import EnvError, RunError
+from kdnas.errors import EnvError, RewardError, RunError, StudentError
+from kdnas.plugins import load_reference
 from kdnas.spaces import StudentSpec
 from kdnas.study import tasks
 from kdnas.study.setup import Setup, open_study, read_study
@@ -75,6 +76,20 @@ def test_students_play_in_both_environments_alike(desk: Path) -> None:
     searched = play_team(team, [1, 2, 3], False)
     np.testing.assert_array_equal(play_team(team, [1, 2, 3], True), searched)
     assert 5 / 3 < searched.mean() <= 5
+
+
+def test_rewards_that_are_not_finite_are_the_fault_of_the_team_alone(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_student("left", DENSE)
+    echo = load_reference("echo_task:Echo")
+    paid = echo._paid
+    monkeypatch.setattr(echo, "_paid", lambda self, agent, chosen: paid(self, agent, chosen) + np.float32(np.inf))
+    said = "environment 'echo': a reward of group 'left' at step 1 is NaN or infinite"
+    with pytest.raises(StudentError, match=said):
+        play_team({"left": DENSE, "right": DENSE}, [1, 2, 3], False)
+    with pytest.raises(RewardError, match=said):  # without the teacher's returns no team can be scored
+        play_team(TEACHER, [1, 2, 3], False)
 
 
 def test_a_batched_environment_that_breaks_names_itself(

@@ -29,6 +29,10 @@ class EnvError(KdnasError):
     """An environment that breaks the contract of `TeamEnv`, or cannot be made."""
 
 
+class RewardError(EnvError):
+    """A reward that is NaN or infinite: what was played for it cannot be scored."""
+
+
 class TeacherError(KdnasError):
     """A teacher that cannot be read, does not fit its environment, or returns non-finite numbers."""
 
@@ -43,6 +47,10 @@ class StudentError(KdnasError):
 
 class RunError(KdnasError):
     """A run folder or storage that is missing, locked, not writable or belongs to another search."""
+
+
+class DiskFullError(RunError):
+    """A disk without room: a search waits until there is some."""
 
 
 def name_nearest(name: str, known: Iterable[str]) -> str:

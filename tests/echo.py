@@ -8,6 +8,7 @@ random play returns 5 (1/4 + 1/6) = 2.08. With "box" actions it says two numbers
 paid 1 less the mean square of what it is off: random play returns 5 (1 - 1/3 - E[clip(x)^2]) = 5 (2/3 - 0.516) = 0.75.
 """
 
+import errno
 import os
 import signal
 import time
@@ -176,6 +177,31 @@ class UnsendableError(Exception):
 
     def __init__(self, first: str, second: str) -> None:
         super().__init__(f"{first} and {second}")
+
+
+def stumble(folder: str, times: int, how: str) -> int:
+    """Come to grief in some way, so many times, counted by files in a folder; then say by which process."""
+    fallen = len(list(Path(folder).glob("fall-*")))
+    if fallen < times:
+        (Path(folder) / f"fall-{fallen}-{os.getpid()}").touch()
+        match how:
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "hang":
+                time.sleep(3600)
+            case "memory":
+                raise ValueError("cannot play") from MemoryError("Unable to allocate 8 GiB")
+            case "torch memory":
+                torch.ones(1 << 45)
+            case "disk":
+                raise OSError(errno.ENOSPC, "No space left on device")
+    return os.getpid()
+
+
+def open_and_hang(path: str) -> None:
+    """Say which process this is, and never end."""
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(3600)
 
 
 def count_into(path: str, seconds: float) -> None:

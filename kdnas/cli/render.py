@@ -3,9 +3,13 @@
 import functools
 import logging
 import shlex
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import typer
@@ -29,14 +33,15 @@ EXIT_DIFFERS, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 
 
 def command(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """A command whose user errors end in their sentence and exit code 2, and Ctrl-C in exit code 130."""
+    """A command whose user errors end in their sentence and exit code 2, and Ctrl-C and SIGTERM in exit code 130."""
 
     @functools.wraps(function)
     def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         warnings.filterwarnings("ignore")  # of dependencies; our own messages are errors or log records
         logging.getLogger("fvcore").setLevel(logging.ERROR)
         try:
-            return function(*args, **kwargs)
+            with _terminated_like_ctrl_c():
+                return function(*args, **kwargs)
         except KdnasError as error:
             err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
             raise typer.Exit(EXIT_ERROR) from error
@@ -45,6 +50,25 @@ def command(function: Callable[Arguments, Result]) -> Callable[Arguments, Result
             raise typer.Exit(EXIT_INTERRUPTED) from error
 
     return wrapped
+
+
+@contextmanager
+def _terminated_like_ctrl_c() -> Iterator[None]:
+    """While inside, SIGTERM does what Ctrl-C does at the time."""
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        handler = signal.getsignal(signal.SIGINT)
+        # Ignored, as in the background of a script, it would not interrupt anything.
+        (handler if callable(handler) else signal.default_int_handler)(signal.SIGINT, frame)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals belong to the main thread
+        return
+    previous = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def this_command() -> str:

@@ -256,6 +256,8 @@ class SearchTable(Strict):
     free_groups: CountOrZero = 0
     """The sampler chooses for so many groups at a time, in turn, and leaves the others as in a team of the front; 0
     chooses for all. For teams of eight groups and more."""
+    patience_s: Positive = 600.0
+    """A task that takes longer than this, and than ten times the longest of its kind, hangs and is begun again."""
 
 
 class TargetTable(Strict):

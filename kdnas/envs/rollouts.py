@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdnas.envs.team_env import TeamEnv
-from kdnas.errors import EnvError
+from kdnas.errors import RewardError
 from kdnas.policies.team_policy import TeamPolicy
 
 Doubles = NDArray[np.float64]
@@ -43,7 +43,7 @@ def play(env: TeamEnv, policy: TeamPolicy, seeds: Sequence[int], *, copies: int,
     A reward counts for an agent that was alive before the step, so also the one with which it leaves.
 
     Raises:
-        EnvError: a reward that counts is NaN or infinite.
+        RewardError: a reward that counts is NaN or infinite.
     """
     returns = {group: np.zeros((len(seeds), seats)) for group, seats in env.spec.seats.items()}
     for start in range(0, len(seeds), copies):
@@ -57,7 +57,7 @@ def play(env: TeamEnv, policy: TeamPolicy, seeds: Sequence[int], *, copies: int,
             for group, total in returns.items():
                 counted = np.where(acting[group], shown.rewards[group], 0.0)
                 if not np.isfinite(counted).all():
-                    raise EnvError(
+                    raise RewardError(
                         f"environment {env.spec.name!r}: a reward of group {group!r} at step {step} is NaN or "
                         "infinite; correct the environment's rewards"
                     )

@@ -90,8 +90,12 @@ def deliver(
             artifacts=artifacts,
         )
         write_cards(part, card)
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():  # aside in one step: a folder is never seen half removed
+            old = folder.with_name(f"{folder.name}.old.part")
+            shutil.rmtree(old, ignore_errors=True)
+            folder.replace(old)
         part.replace(folder)
+        shutil.rmtree(folder.with_name(f"{folder.name}.old.part"), ignore_errors=True)
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {error.strerror or error}; make room") from error
     finally:

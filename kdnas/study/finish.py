@@ -19,6 +19,7 @@ from kdnas.study.objective import Objective
 from kdnas.study.returns import Returns
 from kdnas.study.run_folder import RunFolder
 from kdnas.study.setup import Setup
+from kdnas.study.storage import meets
 from kdnas.study.take_up import candidate_of
 from kdnas.study.tasks import RANDOM, TEACHER, play_refined, play_team, train_student
 from kdnas.study.watch import Watch
@@ -46,7 +47,9 @@ def best_members(objective: Objective, study: "optuna.Study", gate: Gate) -> lis
     """The non-dominated trials, with their search scores."""
     from optuna.trial import TrialState
 
-    complete = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    limits = [item.text for item in gate.budget.constraints]
+    told = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    complete = [trial for trial in told if meets(trial, limits)]
     members = []
     for index in non_dominated([(trial.values[0], trial.values[1], trial.values[2]) for trial in complete]):
         trial = complete[index]

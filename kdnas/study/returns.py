@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdnas.errors import RunError
+from kdnas.study.room import Room
 
 Returns = NDArray[np.float64]
 """(E,), one return per episode of a seed set, mean over agents."""
@@ -20,6 +21,8 @@ class ReturnsFolder:
     """Arrays by name; a file is there whole or not at all."""
 
     path: Path
+    room: Room | None = None
+    """Waits while the disk is full; without it, a full disk is an error."""
 
     def has(self, name: str) -> bool:
         return self._file(name).exists()
@@ -43,6 +46,12 @@ class ReturnsFolder:
         Raises:
             RunError: the folder cannot be written.
         """
+        if self.room is None:
+            self._write(name, returns)
+        else:
+            self.room.keep_trying(self._write, name, returns)
+
+    def _write(self, name: str, returns: Returns) -> None:
         file = self._file(name)
         part = file.with_suffix(".part.npy")
         try:

@@ -38,6 +38,8 @@ class RunFolder:
     path: Path
     fresh: bool
     """It was not there before."""
+    begun: bool
+    """Something was searched here before."""
     identity: Mapping[str, str]
     """Part -> what it is; a run goes on only when all parts are the same."""
     run_id: str
@@ -116,11 +118,25 @@ def open_run(path: Path, setup: Setup, storage: str | None) -> RunFolder:
             f"{path}: cannot be written: {error.strerror or error}; choose another folder with --out"
         ) from error
     try:
+        begun = (path / "run.json").exists()
         run_id, url = _check_same(path, identity, driver_url(storage) if storage is not None else None)
+        if begun:
+            _sweep(path)
     except BaseException:
         lock.release()
         raise
-    return RunFolder(path=path, fresh=fresh, identity=identity, run_id=run_id, storage=url, lock=lock)
+    return RunFolder(path=path, fresh=fresh, begun=begun, identity=identity, run_id=run_id, storage=url, lock=lock)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what was being written when an earlier part of this search was killed; nobody else writes here now."""
+    for pattern in ("*.json.part", "*.toml.part", ".room.part", "bank/*.part", "references/*.part.npy"):
+        for part in path.glob(pattern):
+            with suppress(OSError):
+                part.unlink()
+    for folder in ("demonstrations", "students"):
+        for part in path.glob(f"{folder}/*.part"):
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _check_same(path: Path, identity: Mapping[str, str], storage: str | None) -> tuple[str, str]:

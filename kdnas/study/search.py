@@ -10,6 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from kdnas.config.numbers import format_features
+from kdnas.distill.bank import StudentBank
 from kdnas.errors import RunError
 from kdnas.evaluation.score import check_teacher_beats_random
 from kdnas.profiling.pricer import Pricer
@@ -26,11 +27,14 @@ from kdnas.study.device_profile import (
 from kdnas.study.finish import best_members, deliver_all, references, score_finally
 from kdnas.study.front import ParetoFront
 from kdnas.study.gate import Gate
+from kdnas.study.leases import Leases
 from kdnas.study.objective import Objective
 from kdnas.study.prediction import MarginalLosses
 from kdnas.study.preflight import Preflight, check_budget
 from kdnas.study.refine import refine_members
 from kdnas.study.remeasure import remeasure
+from kdnas.study.returns import Returns, ReturnsFolder
+from kdnas.study.room import Room
 from kdnas.study.run_folder import RunFolder, open_run
 from kdnas.study.schooling import Schooling
 from kdnas.study.sensors import removable_features
@@ -90,9 +94,10 @@ def search(
     adopted = None if device_profile is None else adopt_profile(Path(device_profile), device)
     path = Path(out) if out is not None else Path("runs") / setup.config.name
     run = open_run(path, setup, storage)
+    room = Room(run.path, watch.message)
     try:
         watch.message(f"playing {setup.config.distill.demonstration_episodes:,} teacher episodes")
-        setup = see_demonstrations(setup, record_demonstrations(setup, run.path))
+        setup = see_demonstrations(setup, room.keep_trying(record_demonstrations, setup, run.path))
         if setup.constant:
             watch.message(describe_constants(setup))
         profile = known_measurements(path, device)
@@ -102,7 +107,8 @@ def search(
         report = check_budget(setup.space, gate, setup.config.search.seed)
         watch.preflight(report)
         with storage_errors(run.storage):
-            return _search(setup, run, device, replace(profile, measured=gate.pricer.measurements()), report, watch)
+            known = replace(profile, measured=gate.pricer.measurements())
+            return _search(setup, run, room, device, known, report, watch)
     finally:
         run.close()
         setup.env.close()
@@ -154,29 +160,39 @@ def describe_features(features: Mapping[str, tuple[int, ...]]) -> str:
 
 
 def _search(
-    setup: Setup, run: RunFolder, target: Target, profile: DeviceProfile, report: Preflight, watch: Watch
+    setup: Setup, run: RunFolder, room: Room, target: Target, profile: DeviceProfile, report: Preflight, watch: Watch
 ) -> ParetoFront:
     config = setup.config
-    study = open_storage(run.storage, run.study_name, config.search.sampler, config.search.seed)
-    run.keep(setup)
-    profile.write(run.path / PROFILE)
+    study = open_storage(run.storage, run.study_name, config.search.sampler, config.search.seed, room, begun=run.begun)
+    room.keep_trying(run.keep, setup)
+    room.keep_trying(profile.write, run.path / PROFILE)
     demonstrations = record_demonstrations(setup, run.path)  # they are there
     count = config.search.workers or default_workers()
-    with Workers(count, sit_down, (setup.file, run.path.resolve(), demonstrations.folder.resolve())) as workers:
+    with Workers(
+        count,
+        sit_down,
+        (setup.file, run.path.resolve(), demonstrations.folder.resolve()),
+        leases=Leases(patience_s=config.search.patience_s),
+        room=room,
+        say=watch.message,
+    ) as workers:
         gate = make_gate(setup, target, profile, workers.paused)
         seeds = setup.seeds.search(config.evaluation.search_episodes)
-        teacher, random = references(run, workers, "search", seeds, real=False)
+        teacher, random = room.keep_trying(references, run, workers, "search", seeds, real=False)
         check_teacher_beats_random(teacher, random)
-        objective = make_objective(setup, run, study, gate, workers, MarginalLosses(teacher=teacher, random=random))
+        objective = make_objective(
+            setup, replace(run.returns, room=room), make_bank(setup, run.path), study, gate, workers, (teacher, random)
+        )
         take_up(study, setup, objective)
         if config.search.anchors:
             enqueue_anchors(study, setup, gate, report)
         watch.message(f"searching {config.search.trials} candidates with {count} workers")
         with _ctrl_c() as stop:
+            room.stopping = stop.is_set
             try:
                 _run_trials(objective, config.search.trials, watch, stop)
             finally:
-                replace(profile, measured=gate.pricer.measurements()).write(run.path / PROFILE)
+                room.keep_trying(replace(profile, measured=gate.pricer.measurements()).write, run.path / PROFILE)
         if stop.is_set():
             raise SearchInterrupted
         members = best_members(objective, study, gate)
@@ -188,27 +204,34 @@ def _search(
         members, teams = refine_members(objective, run, members, watch)
         episodes = config.evaluation.final_episodes
         watch.message(f"scoring the {len(members)} teams of the front on {episodes:,} final episodes")
-        scored = score_finally(objective, run, members)
+        scored = room.keep_trying(score_finally, objective, run, members)
+        watch.message(f"workers were busy {100 * workers.utilisation:.0f} % of their time")
     recorded = recorded_rows(setup, demonstrations)
     watch.message(f"measuring them again on {target.name}")
     measured = remeasure(setup, target, scored, teams, recorded, watch)
     if needless := removable_features([teams[member.trial] for member in measured], recorded):
         watch.message(f"no student of the front needs {describe_features(needless)}: these sensors may be left out")
     watch.message("exporting")
-    return deliver_all(setup, run, measured, teams, recorded, target, watch)
+    return room.keep_trying(deliver_all, setup, run, measured, teams, recorded, target, watch)
 
 
 def make_objective(
-    setup: Setup, run: RunFolder, study: "optuna.Study", gate: Gate, workers: Workers, losses: MarginalLosses
+    setup: Setup,
+    kept: ReturnsFolder,
+    bank: StudentBank,
+    study: "optuna.Study",
+    gate: Gate,
+    workers: Workers,
+    references: tuple[Returns, Returns],
 ) -> Objective:
     """The objective of a run whose teacher and random play are known."""
     schooling = Schooling(
         setup=setup,
-        bank=make_bank(setup, run.path),
+        bank=bank,
         workers=workers,
         seeds=setup.seeds.search(setup.config.evaluation.search_episodes),
-        losses=losses,
-        kept=run.returns,
+        losses=MarginalLosses(teacher=references[0], random=references[1]),
+        kept=kept,
     )
     return Objective(
         setup=setup,
@@ -217,7 +240,7 @@ def make_objective(
         workers=workers,
         schooling=schooling,
         asking=Asking(setup=setup, study=study, gate=gate, schooling=schooling),
-        kept=run.returns,
+        kept=kept,
     )
 
 

@@ -2,12 +2,14 @@
 
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdnas.errors import RunError
+from kdnas.study.room import Room
 from kdnas.study.samplers import make_sampler
 
 if TYPE_CHECKING:
@@ -17,6 +19,14 @@ OBJECTIVES = ("retention", "flops", "memory")
 """Up, down, down; the last two are team sums."""
 
 _SQLITE = "sqlite:///"
+
+_CALLS = (
+    "create_new_study", "get_study_directions", "get_study_id_from_name", "get_study_name_from_id",
+    "get_study_system_attrs", "get_study_user_attrs", "set_study_system_attr", "set_study_user_attr", "get_trial",
+    "set_trial_state_values", "set_trial_system_attr", "set_trial_user_attr", "_create_new_trial", "_get_trials",
+    "_set_trial_param",
+)  # fmt: skip
+"""What Optuna's cache asks of a database. Each is one transaction, which is undone when it fails."""
 
 
 def driver_url(url: str) -> str:
@@ -47,40 +57,92 @@ def storage_errors(url: str) -> Iterator[None]:
         raise RunError(f"storage {shown_url(url)}: cannot be used: {_cause(error)}") from error
 
 
-def open_storage(url: str, study_name: str, sampler: str, seed: int) -> "optuna.Study":
-    """Create or load the study of a run.
+def open_storage(
+    url: str, study_name: str, sampler: str, seed: int, room: Room, *, begun: bool = False
+) -> "optuna.Study":
+    """Load the study of a run that was begun, or create it. Where the disk is full, every call waits for room.
 
     SQLite is put into write-ahead-log mode, which kept every told trial on a full disk where the default lost some.
 
     Raises:
-        RunError: the storage cannot be reached or is damaged.
+        RunError: the storage cannot be reached or is damaged, or what was begun is not there.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if begun:
+        room.keep_trying(_check_whole, url, study_name)
+    study = room.keep_trying(_open, url, study_name, room)
+    # A continued study draws on with other random numbers than it began with.
+    told = len(study.get_trials(deepcopy=False))
+    study.sampler = make_sampler(sampler, seed + told)
+    return study
+
+
+def _open(url: str, study_name: str, room: Room) -> "optuna.Study":
+    import optuna
+
     with storage_errors(url), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
             if url.startswith(_SQLITE):
                 with closing(sqlite3.connect(Path(url.removeprefix(_SQLITE)))) as connection:
                     connection.execute("PRAGMA journal_mode=WAL")
+            storage = optuna.storages.RDBStorage(url)
+            for name in _CALLS:
+                setattr(storage, name, partial(room.keep_trying, getattr(storage, name)))
             study = optuna.create_study(
-                storage=optuna.storages.RDBStorage(url),
+                storage=storage,
                 study_name=study_name,
                 directions=["maximize", "minimize", "minimize"],
                 load_if_exists=True,
             )
             study.set_metric_names(list(OBJECTIVES))
-            told = len(study.get_trials(deepcopy=False))
         except ImportError as error:
             raise RunError(
                 f"storage {shown_url(url)}: its driver is not installed; for PostgreSQL: pip install 'kdnas[postgres]'"
             ) from error
         except (ValueError, RuntimeError) as error:  # tables of another version of Optuna
             raise RunError(f"storage {shown_url(url)}: cannot be used: {_cause(error)}") from error
-        # A continued study draws on with other random numbers than it began with.
-        study.sampler = make_sampler(sampler, seed + told)
     return study
+
+
+def _check_whole(url: str, study_name: str) -> None:
+    """Refuse a database that lost something since the run was begun; an empty one would be filled anew.
+
+    Raises:
+        RunError: see above.
+    """
+    if not url.startswith(_SQLITE):
+        _load(url, study_name)
+        return
+    path = Path(url.removeprefix(_SQLITE))
+    lost = "is not there"
+    if path.exists():
+        try:
+            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+                (lost,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+                tables = connection.execute("SELECT name FROM sqlite_master WHERE name = 'studies'").fetchall()
+                names = connection.execute("SELECT study_name FROM studies").fetchall() if tables else []
+        except sqlite3.DatabaseError as error:
+            raise _damaged(url, str(error)) from error
+        if lost == "ok" and (study_name,) in names:
+            return
+        lost = "holds no trial of this run" if lost == "ok" else " ".join(lost.split())
+    raise _damaged(url, lost)
+
+
+def _damaged(url: str, how: str) -> RunError:
+    return RunError(
+        f"storage {url}: is damaged ({how}) although this run was begun; put a copy of it back, or choose another "
+        "--out; the folders in students/ are not touched"
+    )
+
+
+def meets(trial: Any, constraints: Collection[str]) -> bool:
+    """Whether a stored trial met every constraint when it was asked; one that is not there was not met."""
+    known = trial.constraints
+    return all(known.get(name, float("inf")) <= 0 for name in constraints)
 
 
 def read_trials(url: str, study_name: str) -> list[Any]:

@@ -33,8 +33,8 @@ def take_up(study: "optuna.Study", setup: Setup, objective: Objective) -> None:
             _remember_lost(objective, setup, trial)
         elif trial.state == TrialState.FAIL and not trial.user_attrs.get("interrupted"):
             objective.counts["failed"] += 1
-        elif trial.state == TrialState.FAIL and trial.number not in repeated and trial.params:
-            study.enqueue_trial(trial.params, user_attrs={"repeats": trial.number})
+        elif trial.state == TrialState.FAIL and trial.number not in repeated and (params := _asked(trial)):
+            study.enqueue_trial(params, user_attrs={"repeats": trial.number})
         elif trial.state == TrialState.COMPLETE:
             _remember_played(objective, setup, trial)
 
@@ -79,6 +79,12 @@ def _stand(objective: Objective, trial: Any) -> None:
             objective.field.go_on(rung, trial.number)
 
 
+def _asked(trial: Any) -> dict[str, Any]:
+    """The parameters of a trial that was cut off: those that it was given, and those that it had sampled."""
+    given: dict[str, Any] = trial.system_attrs.get("fixed_params", {})
+    return {**given, **trial.params}
+
+
 def candidate_of(setup: Setup, trial: Any) -> dict[str, StudentSpec]:
     """The candidate of a stored trial, by its parameters."""
     import optuna
@@ -87,8 +93,9 @@ def candidate_of(setup: Setup, trial: Any) -> dict[str, StudentSpec]:
 
 
 def enqueue_anchors(study: "optuna.Study", setup: Setup, gate: Gate, report: Preflight) -> None:
-    """Let a new study begin with the teams that are tried first."""
-    if study.get_trials(deepcopy=False):
+    """Let a new study begin with the teams that are tried first; if it was cut off at that, with the rest of them."""
+    if study.user_attrs.get("anchored"):
         return
     for anchor in first_teams(setup.space, gate, report.largest_feasible):
         study.enqueue_trial(setup.space.parameters(anchor), skip_if_exists=True)
+    study.set_user_attr("anchored", True)

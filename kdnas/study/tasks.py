@@ -19,6 +19,7 @@ from kdnas.distill.refined import RefinedTeams
 from kdnas.distill.stage import Stage, lineage
 from kdnas.envs.rollouts import play
 from kdnas.envs.team_env import TeamEnv
+from kdnas.errors import RewardError, StudentError
 from kdnas.policies.team_policy import RandomPolicy, TeamPolicy
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.team import Team
@@ -174,6 +175,9 @@ def play_team(players: Mapping[str, Stage] | str, seeds: list[int], real: bool) 
     """Episode returns (E,), mean over agents, of banked students with teachers in all other groups, or of random play.
 
     `real` plays the real environment, otherwise the twin where there is one.
+
+    Raises:
+        StudentError: the students drive the environment to rewards that are NaN or infinite, which others may not.
     """
     setup = _DESK[0].setup
     policy: TeamPolicy
@@ -230,4 +234,9 @@ def _play(policy: TeamPolicy, seeds: list[int], real: bool) -> NDArray[np.float6
     env = desk.real if real and desk.real is not None else desk.setup.env
     config = desk.setup.config
     copies = min(config.evaluation.copies, REAL_COPIES) if real else config.evaluation.copies
-    return play(env, policy, seeds, copies=copies, max_steps=config.env.max_steps).mean
+    try:
+        return play(env, policy, seeds, copies=copies, max_steps=config.env.max_steps).mean
+    except RewardError as error:
+        if not isinstance(policy, Team):
+            raise
+        raise StudentError(str(error)) from error

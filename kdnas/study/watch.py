@@ -43,7 +43,7 @@ class Watch(Protocol):
         ...
 
     def message(self, text: str) -> None:
-        """A new phase, or something that the user should know."""
+        """A new phase, or something that the user should know; of workers and of a full disk, from another thread."""
         ...
 
     def progress(self, progress: Progress) -> None:

@@ -1,53 +1,54 @@
 """The processes that train and play. They never touch the storage; a task that crashes takes only itself down."""
 
-import logging
-import multiprocessing
 import os
 import signal
-import warnings
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import contextmanager
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
-from kdnas.errors import KdnasError, RunError, describe
+from kdnas.errors import KdnasError, RunError
+from kdnas.study.crew import Crew, WorkerLostError
+from kdnas.study.leases import Leases
+from kdnas.study.room import Room
+from kdnas.study.seat import Seat
+from kdnas.study.worker import TaskError
 
 IDLE_WAIT_S = 0.2
 """Longest wait for a task to end before the coordinator looks at its signals again."""
 
 
-class TaskError(Exception):
-    """What code that is not ours raised in a worker: its text says what, in which file and line.
-
-    The exception itself stays there: some cannot be sent to another process, and would break the pool.
-    """
-
-
 class Workers:
-    """A pool of spawned processes, each with the study opened once.
+    """Spawned processes, each with the study opened once and a pipe of its own, so that none can disturb another.
 
-    A worker that dies (segfault, out of memory) fails the task that it ran and is replaced. SIGINT goes to the
-    coordinator alone, which decides what still ends. What `initializer` raises is raised again by every task.
+    A worker that dies (killed, segfault, out of memory) or outlasts its lease is replaced, and its task is begun again,
+    three times at most; what a task raises itself ends it at once. Where a task finds the disk full, all that is not
+    running waits for room. SIGINT goes to the coordinator alone, which decides what still ends. What `initializer`
+    raises is raised again by every task.
     """
 
-    def __init__(self, count: int, initializer: Callable[..., None], arguments: Sequence[Any]) -> None:
-        from pebble import ProcessPool
-
+    def __init__(
+        self,
+        count: int,
+        initializer: Callable[..., None],
+        arguments: Sequence[Any],
+        *,
+        leases: Leases | None = None,
+        room: Room | None = None,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """`say` is told of what is begun again, and `room` of a full disk, both from another thread."""
+        self.count = count
+        self._started = time.monotonic()
+        self._crew = Crew([Seat(initializer, arguments) for _ in range(count)], leases or Leases(), room, say)
         # Threads and processes inherit the mask: Ctrl-C in a terminal, which signals the whole group, passes them by.
         previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            self._pool: Any = ProcessPool(
-                max_workers=count,
-                initializer=_start,
-                initargs=(initializer, *arguments),
-                context=multiprocessing.get_context("spawn"),
-            )
-            # pebble starts its threads with the first task.
-            self._pool.schedule(os.getpid)
+            self._crew.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, previous)
-        self.count = count
         self._submitted: WeakKeyDictionary[Future[Any], int] = WeakKeyDictionary()
         self._tasks = 0
 
@@ -58,8 +59,8 @@ class Workers:
             RunError: the workers die as soon as they are started.
         """
         try:
-            future: Future[Any] = self._pool.schedule(_run, args=(task, *arguments))
-        except RuntimeError as error:
+            future = self._crew.add(task, arguments)
+        except BrokenExecutor as error:
             raise _no_workers() from error
         self._submitted[future] = self._tasks
         self._tasks += 1
@@ -70,40 +71,39 @@ class Workers:
         ended = wait(futures, timeout=IDLE_WAIT_S, return_when=FIRST_COMPLETED).done
         return sorted(ended, key=self._submitted.__getitem__)
 
+    @property
+    def utilisation(self) -> float:
+        """Share of the time since the start that workers were at tasks; opening the study is none."""
+        return self._crew.busy_s / (self.count * max(time.monotonic() - self._started, 1e-9))
+
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Stand still for as long as the block takes: latency is never measured beside a training worker."""
-        children = [process.pid for process in multiprocessing.active_children() if process.pid is not None]
-        _signal_all(children, signal.SIGSTOP)
+        self._crew.stand_still()
         try:
             yield
         finally:
-            _signal_all(children, signal.SIGCONT)
+            self._crew.move()
 
     def close(self, *, kill: bool = False) -> None:
-        """End the processes: after what they run now, or at once."""
-        if kill:
-            self._pool.stop()
-        else:
-            self._pool.close()
-        self._pool.join()
+        """End the processes: after everything that was submitted, or at once."""
+        self._crew.end(kill=kill)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.close(kill=kind is not None)
+        try:
+            self.close(kill=kind is not None)
+        except BaseException:  # Ctrl-C while it waits
+            self.close(kill=True)
+            raise
 
 
 def failure_reason(error: BaseException) -> str:
     """One sentence on why a task failed."""
-    from pebble import ProcessExpired
-
-    if isinstance(error, ProcessExpired):
-        code = getattr(error, "exitcode", None)
-        cause = f"signal {signal.Signals(-code).name}" if isinstance(code, int) and code < 0 else f"exit code {code}"
-        return f"the worker process died ({cause}); out of memory?"
-    return str(error) if isinstance(error, KdnasError | TaskError) else f"{type(error).__name__}: {error}"
+    known = KdnasError | TaskError | WorkerLostError
+    return str(error) if isinstance(error, known) else f"{type(error).__name__}: {error}"
 
 
 def result_of(future: "Future[Any]", what: str) -> Any:
@@ -129,45 +129,6 @@ def _no_workers() -> RunError:
     )
 
 
-_FAILED_START: list[Exception] = []
-"""What the initializer of this worker raised."""
-
-
-def _run(task: Callable[..., Any], *arguments: Any) -> Any:
-    try:
-        if _FAILED_START:
-            raise _FAILED_START[0]
-        return task(*arguments)
-    except KdnasError:
-        raise
-    except Exception as error:
-        raise TaskError(describe(error)) from error
-
-
-def _start(initializer: Callable[..., None], *arguments: Any) -> None:
-    import torch
-
-    warnings.filterwarnings("ignore")
-    logging.getLogger("fvcore").setLevel(logging.ERROR)
-    # Networks this small gain nothing from a second thread, lose four fifths of their speed to it on a busy machine,
-    # and their sums would depend on it.
-    torch.set_num_threads(1)
-    try:
-        initializer(*arguments)
-    except Exception as error:  # a worker that ends here would be replaced by one that ends here
-        _FAILED_START.append(error)
-
-
-def _signal_all(pids: Sequence[int], number: signal.Signals) -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            continue
-
-
 def default_workers() -> int:
     """One worker for each core that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-
-

@@ -123,7 +123,8 @@ def test_misspelt_key_in_a_table_under_a_free_name(space):
 def test_a_misspelt_needed_key_is_both_missing_and_unknown(space):
     assert space("hidden = [64, 64]", "hiden = [64, 64]") == [
         "[groups.default.bases[0]] hidden: is missing",
-        "[groups.default.bases[0]] hiden: unknown key; did you mean 'hidden'? (known: family, hidden, inputs, prune, round_to)",
+        "[groups.default.bases[0]] hiden: unknown key; did you mean 'hidden'? (known: family, hidden, inputs, prune, "
+        "round_to)",
     ]
 
 

@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,25 @@ from kdnas.study.watch import Progress
 from kdnas.teachers import Teacher, make_mlp
 
 WriteStudy = Callable[..., Path]
+
+
+@pytest.fixture
+def make_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Mounts a disk of so many KiB, where one may be mounted."""
+    point = tmp_path / "disk"
+
+    def make(kibibytes: int) -> Path:
+        point.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={kibibytes}k", "kdnas-test", str(point)]
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
+        if made.returncode:
+            pytest.skip(f"a small disk cannot be mounted here: {made.stderr.strip()}")
+        return point
+
+    yield make
+    if point.is_mount():
+        subprocess.run(["umount", "--lazy", str(point)], check=True)
+
 
 STUDY: dict[str, Any] = {
     "name": "echo",

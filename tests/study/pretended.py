@@ -13,7 +13,6 @@ from kdnas.distill.stage import Stage
 from kdnas.students import Student, load_family
 from kdnas.study.device_profile import fresh_profile
 from kdnas.study.objective import Objective
-from kdnas.study.prediction import MarginalLosses
 from kdnas.study.run_folder import open_run
 from kdnas.study.search import make_gate, make_objective
 from kdnas.study.setup import Setup
@@ -97,11 +96,12 @@ def pretend(setup: Setup, path: Path, study: "optuna.Study | None" = None) -> Ob
     target = setup.make_target()
     return make_objective(
         setup,
-        run,
+        run.returns,
+        make_bank(setup, path),
         study if study is not None else make_study(),
         make_gate(setup, target, fresh_profile(target)),
         Pretended(setup, path),  # type: ignore[arg-type]
-        MarginalLosses(teacher=np.full(episodes, TEACHER), random=np.full(episodes, RANDOM)),
+        (np.full(episodes, TEACHER), np.full(episodes, RANDOM)),
     )
 
 

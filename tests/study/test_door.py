@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-HEAVY = {"brevitas", "fvcore", "gymnasium", "moocore", "mpe2", "onnx", "onnxruntime", "optuna", "pebble"} | {
+HEAVY = {"brevitas", "fvcore", "gymnasium", "moocore", "mpe2", "onnx", "onnxruntime", "optuna"} | {
     "onnxscript",
     "pettingzoo",
     "scipy",

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pebble import ProcessExpired
 
 from kdnas.errors import BundleError, EnvError, RunError, StudentError
 from kdnas.spaces import StudentSpec
 from kdnas.study.attempt import Lost
+from kdnas.study.crew import WorkerLostError
 from kdnas.study.objective import Objective, team_name
 from kdnas.study.setup import Setup, open_study, read_study
 
@@ -128,8 +128,8 @@ def test_a_student_is_trained_once_for_two_teams_that_wait_for_it(objective: Obj
     [
         (StudentError("student mlp 8 float: the loss became nan"), "student mlp 8 float: the loss became nan"),
         (
-            ProcessExpired("Abnormal termination", code=-11, pid=1),
-            "training mlp 8 float, rung 0: the worker process died (signal SIGSEGV); out of memory?",
+            WorkerLostError("the worker process died (signal SIGSEGV); out of memory? (tried 3 times)"),
+            "training mlp 8 float, rung 0: the worker process died (signal SIGSEGV); out of memory? (tried 3 times)",
         ),
         (ValueError("odd"), "training mlp 8 float, rung 0: ValueError: odd"),
     ],
@@ -163,11 +163,11 @@ def test_a_student_that_cannot_be_played_fails_its_teams_in_that_group_alone(obj
 
 def test_a_team_that_cannot_be_played_fails_alone(objective: Objective) -> None:
     name = "team 8-8 of 64 episodes"
-    workers_of(objective).outcomes[name] = ProcessExpired("Abnormal termination", code=1, pid=1)
+    workers_of(objective).outcomes[name] = WorkerLostError("the worker process died (exit code 1)")
     ask(objective, 8, 8)
     finish(objective)
     assert last(objective).state.name == "FAIL"
-    assert last(objective).user_attrs["reason"] == "the worker process died (exit code 1); out of memory?"
+    assert last(objective).user_attrs["reason"] == "the worker process died (exit code 1)"
     del workers_of(objective).outcomes[name]
     ask(objective, 8, 8)
     finish(objective)

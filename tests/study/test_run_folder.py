@@ -57,6 +57,20 @@ def test_the_same_search_opens_it_again(setup: Setup, run: Path) -> None:
     opened.close()
 
 
+def test_what_was_being_written_when_it_was_killed_is_swept_away(setup: Setup, run: Path) -> None:
+    files = ["front.json.part", ".room.part", "bank/0a.safetensors.77.part", "references/search.random.part.npy"]
+    folders = ["students/0004.part", "students/0004.old.part", "demonstrations/1f.part"]
+    kept = ["students/0004/student.json", "bank/0a.safetensors", "notes.part"]
+    for name in [*files, *(f"{folder}/file" for folder in folders), *kept]:
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text("")
+    opened = open_run(run, setup, None)
+    assert opened.begun
+    opened.close()
+    assert [name for name in [*files, *folders] if (run / name).exists()] == []
+    assert [name for name in kept if not (run / name).exists()] == []
+
+
 def changed(write_study: WriteStudy, change: dict[str, Any]) -> Setup:
     arguments = {name: change.pop(name) for name in ("budget", "seed", "trials", "workers") if name in change}
     return open_study(read_study(write_study("changed", **change), **arguments))

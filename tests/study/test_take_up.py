@@ -10,9 +10,10 @@ from kdnas.errors import RunError
 from kdnas.spaces import StudentSpec
 from kdnas.study.device_profile import fresh_profile
 from kdnas.study.objective import Objective, team_name
+from kdnas.study.preflight import check_budget
 from kdnas.study.search import make_gate
 from kdnas.study.setup import Setup, open_study, read_study
-from kdnas.study.take_up import candidate_of, take_up
+from kdnas.study.take_up import candidate_of, enqueue_anchors, take_up
 
 from .conftest import WriteStudy
 from .pretended import Pretended, ask, finish, make_study, pretend
@@ -153,6 +154,35 @@ def test_who_waits_when_the_search_ends_is_asked_again(told: Objective, begin: B
     finish(later)
     assert workers_of(later).log == []  # its students are there, and were played
     assert set(later.field.standings[0]) == {0, 2, 6}
+
+
+def test_what_was_cut_off_before_it_was_sampled_is_asked_again_as_it_was_queued(
+    study: "optuna.Study", begin: Begin
+) -> None:
+    setup = begin().setup
+    first = {group: next(iter(space.parameters)) for group, space in setup.space.groups.items()}
+    parameters = setup.space.parameters(first)
+    study.enqueue_trial(parameters)
+    study.ask()
+    resume(begin)
+    again = study.ask()
+    assert setup.space.sample(again) == first
+    assert again.params == parameters
+
+
+def test_anchors_that_were_cut_off_are_queued_to_the_end(study: "optuna.Study", setup: Setup) -> None:
+    target = setup.make_target()
+    gate = make_gate(setup, target, fresh_profile(target))
+    report = check_budget(setup.space, gate, 0)
+    enqueue_anchors(study, setup, gate, report)
+    queued = [trial.system_attrs["fixed_params"] for trial in study.get_trials()]
+    assert len(queued) > 2
+    enqueue_anchors(study, setup, gate, report)
+    assert len(study.get_trials()) == len(queued)
+    begun = optuna.create_study(directions=["maximize", "minimize", "minimize"])
+    begun.enqueue_trial(queued[0])  # and then it was killed
+    enqueue_anchors(begun, setup, gate, report)
+    assert [trial.system_attrs["fixed_params"] for trial in begun.get_trials()] == queued
 
 
 def test_gates_of_one_run_agree(setup: Setup) -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from kdnas.distill.stage import Stage
-from kdnas.errors import EnvError, RunError
+from kdnas.errors import EnvError, RewardError, RunError, StudentError
+from kdnas.plugins import load_reference
 from kdnas.spaces import StudentSpec, parse_bits
 from kdnas.study import tasks
 from kdnas.study.setup import Setup, open_study, read_study
@@ -124,6 +125,20 @@ def test_a_student_plays_among_teachers(desk: Path) -> None:
     )
     assert left.mean() < 5
     np.testing.assert_allclose((5 - left) + (5 - right), 5 - both, atol=1e-6)
+
+
+def test_rewards_that_are_not_finite_are_the_fault_of_the_team_alone(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_student("left", DENSE)
+    echo = load_reference("echo_task:Echo")
+    paid = echo._paid
+    monkeypatch.setattr(echo, "_paid", lambda self, agent, chosen: paid(self, agent, chosen) + np.float32(np.inf))
+    said = "environment 'echo': a reward of group 'left' at step 1 is NaN or infinite"
+    with pytest.raises(StudentError, match=said):
+        play_team({"left": DENSE, "right": DENSE}, [1, 2, 3], False)
+    with pytest.raises(RewardError, match=said):  # without the teacher's returns no team can be scored
+        play_team(TEACHER, [1, 2, 3], False)
 
 
 def test_a_batched_environment_that_breaks_names_itself(

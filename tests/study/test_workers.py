@@ -2,9 +2,13 @@
 
 import operator
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
+from fnmatch import fnmatch
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +17,9 @@ import echo
 import pytest
 
 from kdnas.errors import EnvError, RunError, StudentError
+from kdnas.study.crew import WorkerLostError
+from kdnas.study.leases import Leases
+from kdnas.study.room import Room
 from kdnas.study.workers import Workers, default_workers, failure_reason, result_of
 
 
@@ -22,8 +29,15 @@ def tasks() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[Workers]:
-    with Workers(1, os.getpid, ()) as workers:
+def notes() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def pool(notes: list[str]) -> Iterator[Workers]:
+    # Leases of a second for what may hang here, and of minutes for a start and for everything else.
+    leases = Leases(patience_s=1, longest_s={"stumble": 0.1} | dict.fromkeys(("start", "sleep", "count_into"), 20.0))
+    with Workers(1, os.getpid, (), leases=leases, say=notes.append) as workers:
         yield workers
 
 
@@ -56,8 +70,8 @@ def test_waiting_for_nothing_that_ends_takes_a_moment(pool: Workers) -> None:
 @pytest.mark.parametrize(
     ("task", "reason"),
     [
-        (echo.segfault, "the worker process died (signal SIGSEGV); out of memory?"),
-        (echo.leave, "the worker process died (exit code 3); out of memory?"),
+        (echo.segfault, "the worker process died (signal SIGSEGV); out of memory? (tried 3 times)"),
+        (echo.leave, "the worker process died (exit code 3); out of memory? (tried 3 times)"),
     ],
 )
 def test_a_process_that_dies_fails_its_task_alone(pool: Workers, task: Any, reason: str) -> None:
@@ -70,6 +84,117 @@ def test_a_process_that_dies_fails_its_task_alone(pool: Workers, task: Any, reas
     assert finish(pool, pool.submit(os.getpid)).result() != before
     with pytest.raises(RunError, match=r"playing the teacher: the worker process died \("):
         result_of(broken, "playing the teacher")
+
+
+def test_a_worker_that_is_killed_while_it_is_idle_is_replaced(pool: Workers) -> None:
+    before = finish(pool, pool.submit(os.getpid)).result()
+    os.kill(before, signal.SIGKILL)
+    time.sleep(0.5)
+    assert finish(pool, pool.submit(os.getpid)).result() != before
+
+
+@pytest.mark.parametrize(
+    ("how", "cause"),
+    [
+        ("kill", "the worker process died (signal SIGKILL); out of memory?"),
+        ("hang", "it hung: no answer after 1 s; raise search.patience_s if it is only slow"),
+        ("memory", "out of memory: ValueError: cannot play (*)"),
+        ("torch memory", "out of memory: RuntimeError: *"),
+    ],
+)
+def test_a_task_is_begun_again_in_another_process(
+    pool: Workers, notes: list[str], tmp_path: Path, how: str, cause: str
+) -> None:
+    notes.clear()
+    future = finish(pool, pool.submit(echo.stumble, str(tmp_path), 1, how))
+    (fallen,) = (path.name.rpartition("-")[2] for path in tmp_path.iterdir())
+    assert str(future.result()) != fallen
+    assert [fnmatch(said, f"stumble is begun again: {cause}") for said in notes] == [True]
+
+
+def test_it_is_begun_three_times_at_most(pool: Workers, notes: list[str], tmp_path: Path) -> None:
+    notes.clear()
+    future = finish(pool, pool.submit(echo.stumble, str(tmp_path), 9, "kill"))
+    assert isinstance(future.exception(), WorkerLostError)
+    assert len(list(tmp_path.iterdir())) == 3
+    assert len(notes) == 2
+
+
+def test_a_task_that_is_cancelled_while_it_runs_takes_its_worker_with_it(pool: Workers, tmp_path: Path) -> None:
+    path = tmp_path / "number"
+    future, waiting = pool.submit(echo.open_and_hang, str(path)), pool.submit(time.sleep, 3600)
+    while not path.exists() or not path.read_text():
+        time.sleep(0.01)
+    assert (future.running(), waiting.running()) == (True, False)
+    assert future.cancel()
+    assert waiting.cancel()
+    assert str(finish(pool, pool.submit(os.getpid)).result()) != path.read_text()
+
+
+def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
+    notes: list[str] = []
+    with Workers(1, os.getpid, (), room=Room(tmp_path, notes.append), say=notes.append) as pool:
+        pid = finish(pool, pool.submit(echo.stumble, str(tmp_path), 2, "disk")).result()
+    # It is no failure, however often; nobody died of it.
+    assert {path.name.rpartition("-")[2] for path in tmp_path.iterdir()} == {str(pid)}
+    assert [said.partition(" (")[0] for said in notes] == [
+        f"the disk of {tmp_path} is full", "there is room again; the search goes on"
+    ] * 2  # fmt: skip
+
+
+def test_utilisation_is_the_share_of_time_at_tasks() -> None:
+    started = time.monotonic()
+    with Workers(1, os.getpid, ()) as pool:
+        finish(pool, pool.submit(time.sleep, 1.0))
+        assert 0.9 < pool.utilisation * (time.monotonic() - started) < 2.0
+        time.sleep(2.0)
+        assert 0.9 < pool.utilisation * (time.monotonic() - started) < 2.0
+
+
+ORPHAN = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+import echo
+from kdnas.study.crew import WorkerLostError
+from kdnas.study.leases import Leases
+from kdnas.study.room import Room
+from kdnas.study.workers import Workers
+
+if __name__ == "__main__":
+    with Workers(1, print, ()) as pool:
+        pool.submit(echo.open_and_hang, sys.argv[2])
+        while not open(sys.argv[2], "a+").tell():
+            time.sleep(0.05)
+        if sys.argv[3] == "stopped":
+            pool.paused().__enter__()
+        print("ready", flush=True)
+        time.sleep(3600)
+"""
+
+
+@pytest.mark.parametrize("state", ["running", "stopped"])
+def test_workers_end_with_their_coordinator(tmp_path: Path, state: str) -> None:
+    """Also one that hangs, and one that stands still because latency is measured."""
+    script, path = tmp_path / "script.py", tmp_path / "number"
+    script.write_text(ORPHAN)
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(Path(echo.__file__).parent), str(path), state],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    while process.stdout.readline() != "ready\n":
+        assert process.poll() is None
+    worker = Path("/proc") / path.read_text()
+    assert worker.exists()
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    end = time.monotonic() + 10
+    while worker.exists() and worker.joinpath("stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_what_a_task_raises_comes_with_its_place(pool: Workers) -> None:

@@ -1,0 +1,65 @@
+"""Inject faults into real searches, and say of each what held.
+
+    python tests/faults/suite.py             all of them, at many random moments
+    python tests/faults/suite.py --quick     one of each kind
+    python tests/faults/suite.py "kill all"  those whose names hold a text
+
+Exits with 1 if something did not hold.
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from faults import FAULTS, QUICK
+from stage import CannotMountError, Stage
+from verdict import Verdict
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="only faults whose names hold one of these")
+    parser.add_argument("--quick", action="store_true", help="each kind once")
+    parser.add_argument("--times", type=int, help="how often each is injected, instead of its own number")
+    parser.add_argument("--seed", type=int, default=0, help="decides the moments")
+    parser.add_argument("--jobs", type=int, default=1, help="searches at a time")
+    options = parser.parse_args()
+    names = [name for name in (QUICK if options.quick else FAULTS) if
+             not options.names or any(part in name for part in options.names)]  # fmt: skip
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="kdnas-faults-") as root:
+        stage = Stage(root=Path(root), options={"trials": 6} if options.quick else {})
+        stage.rehearse()
+        first, last = stage.workers_s
+        print(f"undisturbed: {stage.seconds:.1f} s, with workers from {first:.1f} to {last:.1f} s", flush=True)
+        rows = [
+            (name, turn)
+            for name in names
+            for turn in range(options.times or (1 if options.quick else FAULTS[name][0]))
+        ]
+        with ThreadPoolExecutor(options.jobs) as pool:
+            verdicts = list(pool.map(lambda row: inject(stage, options.seed, *row), rows))
+    broken = [verdict for verdict in verdicts if verdict.broken]
+    seconds = time.monotonic() - started
+    print(f"{len(verdicts) - len(broken)} passed, {len(broken)} failed\n({seconds:.0f} s)", flush=True)
+    return 1 if broken else 0
+
+
+def inject(stage: Stage, seed: int, name: str, turn: int) -> Verdict:
+    verdict, started = Verdict(name), time.monotonic()
+    try:
+        FAULTS[name][1](stage, random.Random(f"{seed} {name} {turn}"), verdict)
+    except CannotMountError as error:
+        verdict.injected = f"skipped: a small disk cannot be mounted here ({error})"
+    print(f"{verdict.line}   ({time.monotonic() - started:.0f} s)", flush=True)
+    return verdict
+
+
+if __name__ == "__main__":
+    sys.exit(main())

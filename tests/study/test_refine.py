@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from kdnas.distill import last_stage
 from kdnas.distill.refined import RefinedTeams
 from kdnas.envs.rollouts import play
 from kdnas.evaluation.score import make_gain, make_score
@@ -200,8 +201,8 @@ def candidate_of(setup: Setup, *bits: str) -> dict[str, Any]:
     """Group -> a student of 8 units at these bits, trained with its ancestors."""
     specs = {str(spec).split()[-1]: spec for spec in setup.space.groups["left"].parameters}
     for name in dict.fromkeys(bits):
-        for spec in tasks.lineage(specs[name]):
-            train_student("left", spec)
+        for stage in tasks.lineage(last_stage(specs[name], setup.config.distill)):
+            train_student("left", stage)
     return dict(zip(("left", "right"), (specs[name] for name in bits), strict=True))
 
 

@@ -66,6 +66,8 @@ def test_a_restless_machine_is_said_once_a_student(copied: Path, write_study: Wr
     setup = open_study(read_study(write_study("echo"), budget=BUDGET))
     members, target, notes = list(read_front(copied / "front.json")), Restless(), Notes()
     recorded = recorded_rows(setup, record_demonstrations(setup, copied))
-    remeasure(setup, target, make_bank(setup, copied), members, recorded, notes)
+    bank = make_bank(setup, copied)
+    teams = {member.trial: bank.team(setup.spec, setup.pools, member.candidate) for member in members}
+    remeasure(setup, target, members, teams, recorded, notes)
     assert len(notes.messages) == len(set(target.asked))
     assert all(text.endswith("the reference kernel drifted by 25%") for text in notes.messages)

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -7,15 +6,13 @@ import torch
 from kdnas.envs.spec import AgentSpec
 from kdnas.policies.actions import Discrete
 from kdnas.spaces.spec import StudentSpec
-from kdnas.students import Student, load_family
+from kdnas.students import Student, Team, load_family
 from kdnas.students.mlp import FAMILY
 from kdnas.study.search import describe_features
 from kdnas.study.sensors import needless_features, removable_features
 from kdnas.study.setup import open_study, read_study
-from kdnas.study.tasks import make_bank
 
 from .conftest import WriteStudy
-from .test_selector import FRONT
 
 SPACES = AgentSpec(observation_size=4, actions=Discrete(2), constant=(3,))
 
@@ -35,21 +32,20 @@ def test_what_a_student_does_not_need() -> None:
     assert needless_features(student, views) == [2]
 
 
-def test_what_a_whole_front_does_without(write_study: WriteStudy, tmp_path: Path) -> None:
+def test_what_a_whole_front_does_without(write_study: WriteStudy) -> None:
     """Two students of three features, the second of which remembers: nothing is tried on it, but it was pruned too."""
     setup = open_study(read_study(write_study("echo")))
-    bank, pool = make_bank(setup, tmp_path), setup.pools["left"]
+    pool = setup.pools["left"]
     specs = [StudentSpec(family=family, base=(4,), hidden=(4,), inputs=2) for family in ("mlp", "gru")]
     recorded = {group: np.random.default_rng(0).standard_normal((500, 3)).astype(np.float32) for group in setup.pools}
 
     def needless(*pruned: int) -> dict[str, tuple[int, ...]]:
-        members = []
-        for index, (spec, feature) in enumerate(zip(specs, pruned, strict=True)):
+        teams = []
+        for spec, feature in zip(specs, pruned, strict=True):
             spaces = replace(pool.spaces, pruned=(feature,))
             network = load_family(spec.family).build(spec, spaces.inputs, torch.Generator().manual_seed(0))
-            bank.store(pool, Student(spec, spaces, network))
-            members.append(replace(FRONT[index], candidate=dict.fromkeys(setup.pools, spec)))
-        return removable_features(setup, bank, members, recorded)
+            teams.append(Team(setup.spec, dict.fromkeys(setup.pools, Student(spec, spaces, network))))
+        return removable_features(teams, recorded)
 
     assert needless(1, 1) == {"left": (1,), "right": (1,)}
     assert needless(1, 2) == {}  # the first reads what the second does without

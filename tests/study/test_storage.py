@@ -111,21 +111,21 @@ def test_a_run_that_was_begun_does_not_go_on_with_a_database_that_was_cut(
     study._storage.remove_session()
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    assert len(open_storage(f"sqlite:///{file}", "kdnas-test", 3, room, begun=True).trials) == 20
+    assert len(open_storage(f"sqlite:///{file}", "kdnas-test", SAMPLER, 3, room, begun=True).trials) == 20
     size = int(share * file.stat().st_size)
     with file.open("r+b") as opened:
         opened.truncate(size)
     with pytest.raises(RunError, match=r"study.db: is damaged \(.*\) although this run was begun; put a copy"):
-        open_storage(f"sqlite:///{file}", "kdnas-test", 3, room, begun=True)
+        open_storage(f"sqlite:///{file}", "kdnas-test", SAMPLER, 3, room, begun=True)
     assert file.stat().st_size == size
 
 
 def test_nor_with_one_that_is_gone_or_another_runs(file: Path, study: Any, room: Room) -> None:
     with pytest.raises(RunError, match=r"is damaged \(holds no trial of this run\)"):
-        open_storage(f"sqlite:///{file}", "kdnas-else", 3, room, begun=True)
+        open_storage(f"sqlite:///{file}", "kdnas-else", SAMPLER, 3, room, begun=True)
     file.rename(file.with_name("elsewhere.db"))
     with pytest.raises(RunError, match=r"is damaged \(is not there\)"):
-        open_storage(f"sqlite:///{file}", "kdnas-test", 3, room, begun=True)
+        open_storage(f"sqlite:///{file}", "kdnas-test", SAMPLER, 3, room, begun=True)
     assert not file.exists()
 
 
@@ -147,7 +147,7 @@ def test_every_call_waits_for_room_on_a_full_disk(make_disk: Callable[[int], Pat
         said.append(text)
         ballast.unlink(missing_ok=True)
 
-    study = open_storage(f"sqlite:///{disk}/study.db", "kdnas-test", 3, Room(disk, make_room))
+    study = open_storage(f"sqlite:///{disk}/study.db", "kdnas-test", SAMPLER, 3, Room(disk, make_room))
     with suppress(OSError), ballast.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(1 << 12))

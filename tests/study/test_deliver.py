@@ -170,7 +170,7 @@ def test_a_team_that_cannot_be_exported_is_left_out_of_the_front(
     best = read_front(copied / "front.json")[0]
     members = [replace(best, trial=90 + index, path=None) for index in range(2)]
     recorded, target = recorded_rows(echo, record_demonstrations(echo, copied)), echo.make_target()
-    objective = SimpleNamespace(setup=echo, bank=make_bank(echo, copied))
+    objective = SimpleNamespace(setup=echo, schooling=SimpleNamespace(bank=make_bank(echo, copied)))
     whole = room.deliver
 
     def picky(setup: Setup, run: object, bank: object, member: Member, *rest: object) -> Member:

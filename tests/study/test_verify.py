@@ -95,7 +95,7 @@ def test_times_are_compared_with_those_of_the_reference_kernel(student: Path) ->
         card["target"]["reference_s"] *= 10
 
     edit(student, slower_machine)
-    assert patient(verify(student, episodes=16)) == []
+    assert patient(verify(student)) == []
 
 
 def test_where_a_target_is_not_at_hand(student: Path) -> None:

@@ -1,9 +1,7 @@
 """The coordinator with workers that are none: each task ends as it is told, when it is told."""
 
-from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -236,33 +234,28 @@ def test_a_team_that_was_asked_twice_is_played_once_and_told_twice(objective: Ob
     assert objective.counts == counted(done=2)
 
 
-def test_one_task_is_taken_in_at_a_time(objective: Objective) -> None:
-    """All have ended before anybody looks; they are taken in as they were submitted."""
-    ask(objective, 8, 4)
-    for _ in range(2):  # the ancestor, and the first student
+def test_one_task_is_taken_in_at_a_time_and_the_oldest_first(objective: Objective) -> None:
+    """Also when all have ended before anybody looks."""
+    ask(objective, 8, 8)
+    for _ in range(2):  # the ancestor, and its child
         objective.advance()
         objective.settle()
-    workers = workers_of(objective)
     objective.advance()
-    taken: list[str] = []
-
-    def end_all(futures: Any) -> list["Future[Any]"]:
-        ended = [entry for entry in workers.tasks if entry[3] in futures]
-        for name, task, arguments, future in ended:
-            if not future.done():
-                workers.end(name, task, arguments, future)
-        taken.append(ended[0][0])
-        workers.tasks.remove(ended[0])
-        return [entry[3] for entry in ended]
-
-    workers.wait = end_all  # type: ignore[method-assign]
-    # The play of one student and the training of the other were submitted in this order.
-    assert len(objective.schooling.futures()) == 2
-    objective.settle()
-    assert len(objective.schooling.futures()) == 1
-    finish(objective)
-    assert last(objective).state.name == "COMPLETE"
-    assert len(taken) == len(set(taken))
+    ask(objective, 4, 4)
+    objective.advance()
+    workers = workers_of(objective)
+    submitted = [name for name, *_ in workers.tasks]
+    assert submitted == [
+        "play left mlp 8 float, rung 0", "play right mlp 8 float, rung 0", "train left mlp 4 float, rung 0"
+    ]  # fmt: skip
+    for task in workers.tasks:
+        workers.end(*task)
+    workers.wait = lambda futures: [task[3] for task in workers.tasks if task[3] in futures]  # type: ignore[method-assign]
+    left: list[tuple[int, int]] = []
+    for _ in submitted:
+        objective.settle()
+        left.append((len(objective.schooling.playing), len(objective.schooling.training)))
+    assert left == [(1, 1), (0, 1), (0, 0)]
 
 
 def test_progress(objective: Objective) -> None:

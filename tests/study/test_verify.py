@@ -62,7 +62,7 @@ def test_an_artifact_is_what_its_card_says(student: Path) -> None:
 )
 def test_what_is_not_true_differs(student: Path, change: Callable[[Any], object], what: str) -> None:
     edit(student, change)
-    assert patient(verify(student, episodes=16)) == [what]
+    assert patient(verify(student)) == [what]
 
 
 def test_an_artifact_that_is_not_the_cards_is_not_run(student: Path) -> None:
@@ -87,7 +87,7 @@ def test_times_are_compared_with_those_of_the_reference_kernel(student: Path) ->
             group["latency_s"]["p50"] *= 10
 
     edit(student, slower)
-    assert [check.what for check in verify(student, episodes=16) if check.differs] == [
+    assert [check.what for check in verify(student) if check.differs] == [
         "time of left on onnx", "time of right on onnx"
     ]  # fmt: skip
 
@@ -95,7 +95,7 @@ def test_times_are_compared_with_those_of_the_reference_kernel(student: Path) ->
         card["target"]["reference_s"] *= 10
 
     edit(student, slower_machine)
-    assert patient(verify(student, episodes=16)) == []
+    assert patient(verify(student)) == []
 
 
 def test_where_a_target_is_not_at_hand(student: Path) -> None:

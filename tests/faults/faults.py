@@ -21,8 +21,9 @@ from home import (
     kill_session,
     wait_until_gone,
 )
+from moments import draw, reach, strike
 from stage import Stage, TooLateError, bound, fill, make_read_only
-from verdict import Verdict, check_end, check_folders, check_sentence, check_told, told
+from verdict import Verdict, check_end, check_folders, check_sentence, check_told
 
 ENDING_S = 20.0
 """Processes that nobody needs any more are gone after so long, on a machine that has other things to do too."""
@@ -33,41 +34,17 @@ GIVE_UP_S = 60.0
 Fault = Callable[[Stage, random.Random, Verdict], None]
 
 
-def reach(home: Home, moment_s: float) -> "subprocess.Popen[str]":
-    """Start a search, and let so many seconds pass.
-
-    Raises:
-        TooLateError: it ended before.
-    """
-    process = home.start()
-    try:
-        process.wait(moment_s)
-    except subprocess.TimeoutExpired:
-        return process
-    raise TooLateError
-
-
-def strike(
-    home: Home, verdict: Verdict, moment_s: float, what: Callable[["subprocess.Popen[str]"], None]
-) -> tuple[int, str]:
-    """Do something to a search after so many seconds; how it ended."""
-    process = reach(home, moment_s)
-    verdict.injected += f" after {moment_s:.2f} s, {len(told(home.read()))} told"
-    what(process)
-    return home.finish(process)
-
-
 def kill_worker(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
     """kill -9 of one worker; the search itself goes on."""
     with stage.home() as home:
-        moment = luck.uniform(*stage.workers_s)
+        moment = draw(luck, stage, home)
         process = reach(home, moment)
         while not (workers := children(process.pid)):
             if process.poll() is not None:
                 raise TooLateError
             time.sleep(0.05)
         before = home.read()
-        verdict.injected = f"kill -9 of a worker after {moment:.2f} s, {len(told(before))} told"
+        verdict.injected = f"kill -9 of a worker {moment}"
         try:
             os.kill(luck.choice(workers), signal.SIGKILL)
         except ProcessLookupError as error:
@@ -79,7 +56,7 @@ def kill_coordinator(stage: Stage, luck: random.Random, verdict: Verdict) -> Non
     """kill -9 of the coordinator; its workers end by themselves, and the same command goes on."""
     verdict.injected = "kill -9 of the coordinator"
     with stage.some_home(luck, verdict) as home:
-        strike(home, verdict, luck.uniform(0, stage.seconds), lambda process: process.kill())
+        strike(home, verdict, draw(luck, stage, home), lambda process: process.kill())
         left = wait_until_gone(home.running[-1].pid, ENDING_S)
         verdict.check("no orphan", not left, str(left))
         go_on(home, verdict)
@@ -90,7 +67,7 @@ def kill_all(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
     verdict.injected = "kill -9 of all"
     with stage.some_home(luck, verdict) as home:
         for _ in range(2):
-            strike(home, verdict, luck.uniform(0, stage.seconds), lambda process: kill_session(process.pid))
+            strike(home, verdict, draw(luck, stage, home), lambda process: kill_session(process.pid))
         go_on(home, verdict)
 
 
@@ -103,7 +80,7 @@ def terminate(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
         def ask_to_end(process: "subprocess.Popen[str]") -> None:
             (os.killpg if group else os.kill)(process.pid, signal.SIGTERM)
 
-        code, said = strike(home, verdict, luck.uniform(*stage.workers_s), ask_to_end)
+        code, said = strike(home, verdict, draw(luck, stage, home, working=True), ask_to_end)
         verdict.check("it ends", code == 130 and "Traceback" not in said, f"{code} {said[-800:]}")
         left = wait_until_gone(home.running[-1].pid, ENDING_S)
         verdict.check("no orphan", not left, str(left))
@@ -150,11 +127,11 @@ def nan_reference(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
 def fill_disk(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
     """The disk of the run folder is full from some moment on, and has room again a while later."""
     with stage.disk(16) as disk, stage.home(disk / "run") as home:
-        moment = luck.uniform(0, stage.workers_s[1])
+        moment = draw(luck, stage, home, working=True)
         process = reach(home, moment)
         ballast = fill(disk)
         before = home.read()
-        verdict.injected = f"no room after {moment:.2f} s, {len(told(before))} told"
+        verdict.injected = f"no room {moment}"
         assert process.stdout is not None
         said = read_until(process, "Ctrl-C ends", LIMIT_S)
         verdict.check("it pauses and says so", "is full" in said, said[-800:])
@@ -168,10 +145,10 @@ def fill_disk(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
 def interrupt_pause(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
     """Ctrl-C while it waits for room; the same command goes on when there is some."""
     with stage.disk(16) as disk, stage.home(disk / "run") as home:
-        moment = luck.uniform(stage.workers_s[0], stage.workers_s[1] * 0.7)
+        moment = draw(luck, stage, home, working=True)
         process = reach(home, moment)
         ballast = fill(disk)
-        verdict.injected = f"no room after {moment:.2f} s, then Ctrl-C"
+        verdict.injected = f"no room {moment}, then Ctrl-C"
         said = read_until(process, "Ctrl-C ends", LIMIT_S)
         verdict.check("it pauses and says so", "is full" in said, said[-800:])
         os.kill(process.pid, signal.SIGINT)
@@ -206,7 +183,7 @@ def read_only(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
     with stage.home() as home:
         home.prefix = bound()
         verdict.injected = "read-only"
-        moment = luck.uniform(stage.workers_s[0], stage.workers_s[1] * 0.6)
+        moment = draw(luck, stage, home, working=True)
         code, said = strike(home, verdict, moment, lambda process: make_read_only(home.out, True))
         check_sentence(verdict, code, said)
         check_sentence(verdict, *home.search(), "cannot be written")

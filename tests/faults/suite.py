@@ -21,7 +21,6 @@ from faults import FAULTS, QUICK
 from stage import CannotError, Stage, TooLateError
 from verdict import Verdict
 
-
 DRAWS = 5
 """Moments that are tried before a search is there to be disturbed."""
 

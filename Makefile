@@ -1,5 +1,6 @@
 # make search    a virtual environment in .venv, kdnas in it, and a search: students that answer within 2 ms
 # make test      the same with the test extra, and the tests
+# make faults    kills, hangs, full disks and the like in real searches, and what held; ARGS=--quick for one of each
 #
 # make search ARGS="--trials 20"     adds options;     make test PYTHON=python3.12     takes another Python
 
@@ -14,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv search test lint types check-docs clean
+.PHONY: help venv search test faults lint types check-docs clean
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
@@ -26,6 +27,9 @@ search: venv
 
 test: .venv/.installed-test
 	.venv/bin/python -m pytest $(ARGS)
+
+faults: .venv/.installed-test
+	.venv/bin/python tests/faults/suite.py $(ARGS)
 
 lint: .venv/.installed-test
 	.venv/bin/ruff check kdnas tests benchmarks

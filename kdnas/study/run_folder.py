@@ -48,7 +48,9 @@ class RunFolder:
     lock: FileLock
 
     def close(self) -> None:
-        """Let others in; a folder that nothing came of disappears."""
+        """Let others in; a folder that nothing came of disappears, and so does what a worker did not finish writing."""
+        if (self.path / "run.json").exists():
+            _sweep(self.path)
         self.lock.release()
         if self.fresh and not (self.path / "run.json").exists():
             shutil.rmtree(self.path / DEMONSTRATIONS, ignore_errors=True)
@@ -129,7 +131,7 @@ def open_run(path: Path, setup: Setup, storage: str | None) -> RunFolder:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what was being written when an earlier part of this search was killed; nobody else writes here now."""
+    """Remove what somebody was writing when he was killed; nobody else writes here now."""
     for pattern in ("*.json.part", "*.toml.part", ".room.part", "bank/*.part", "references/*.part.npy"):
         for part in path.glob(pattern):
             with suppress(OSError):

@@ -21,8 +21,9 @@ from home import (
     kill_session,
     wait_until_gone,
 )
-from stage import Stage, fill, remount
-from verdict import Verdict, check_end, check_folders, check_sentence, check_told, told
+from moments import draw, reach, strike
+from stage import Stage, TooLateError, bound, fill, make_read_only
+from verdict import Verdict, check_end, check_folders, check_sentence, check_told
 
 ENDING_S = 20.0
 """Processes that nobody needs any more are gone after so long, on a machine that has other things to do too."""
@@ -33,85 +34,62 @@ GIVE_UP_S = 60.0
 Fault = Callable[[Stage, random.Random, Verdict], None]
 
 
-def strike(
-    home: Home, verdict: Verdict, moment_s: float, what: Callable[["subprocess.Popen[str]"], None]
-) -> tuple[int, str]:
-    """Start a search, and do something to it after so many seconds; how it ended."""
-    process = home.start()
-    end = time.monotonic() + moment_s
-    while time.monotonic() < end and process.poll() is None:
-        time.sleep(0.01)
-    stage = f"{len(told(home.read()))} told"
-    what(process)
-    verdict.injected = f"{verdict.injected} after {moment_s:.2f} s, {stage}"
-    return home.finish(process)
-
-
 def kill_worker(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
     """kill -9 of one worker; the search itself goes on."""
     with stage.home() as home:
-        process = home.start()
-        moment = luck.uniform(*stage.workers_s)
-        end = time.monotonic() + moment
-        while process.poll() is None and (time.monotonic() < end or not children(process.pid)):
-            time.sleep(0.01)
-        before, workers = home.read(), children(process.pid)
-        verdict.injected = f"kill -9 of a worker after {moment:.2f} s, {len(told(before))} told"
-        if workers:
+        moment = draw(luck, stage, home)
+        process = reach(home, moment)
+        while not (workers := children(process.pid)):
+            if process.poll() is not None:
+                raise TooLateError
+            time.sleep(0.05)
+        before = home.read()
+        verdict.injected = f"kill -9 of a worker {moment}"
+        try:
             os.kill(luck.choice(workers), signal.SIGKILL)
-        else:
-            verdict.injected = f"no worker was left after {moment:.2f} s"
+        except ProcessLookupError as error:
+            raise TooLateError from error
         check_end(verdict, home, before, home.finish(process))
 
 
 def kill_coordinator(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
     """kill -9 of the coordinator; its workers end by themselves, and the same command goes on."""
-    with stage.home() as home:
-        verdict.injected = "kill -9 of the coordinator"
-        leader = 0
-
-        def kill(process: "subprocess.Popen[str]") -> None:
-            nonlocal leader
-            leader = process.pid
-            process.kill()
-
-        strike(home, verdict, luck.uniform(0, stage.seconds), kill)
-        left = wait_until_gone(leader, ENDING_S)
+    verdict.injected = "kill -9 of the coordinator"
+    with stage.some_home(luck, verdict) as home:
+        strike(home, verdict, draw(luck, stage, home), lambda process: process.kill())
+        left = wait_until_gone(home.running[-1].pid, ENDING_S)
         verdict.check("no orphan", not left, str(left))
         go_on(home, verdict)
 
 
 def kill_all(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
     """kill -9 of everything at once, twice in a row, then the same command goes on."""
-    with stage.home() as home:
+    verdict.injected = "kill -9 of all"
+    with stage.some_home(luck, verdict) as home:
         for _ in range(2):
-            verdict.injected = f"{verdict.injected} kill -9 of all".strip()
-            strike(home, verdict, luck.uniform(0, stage.seconds), lambda process: kill_session(process.pid))
+            strike(home, verdict, draw(luck, stage, home), lambda process: kill_session(process.pid))
         go_on(home, verdict)
 
 
 def terminate(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
     """SIGTERM, to the coordinator or to its whole group; it ends as with Ctrl-C."""
+    group = luck.random() < 0.5
+    verdict.injected = f"SIGTERM to {'all' if group else 'the coordinator'}"
     with stage.home() as home:
-        group = luck.random() < 0.5
-        verdict.injected = f"SIGTERM to {'all' if group else 'the coordinator'}"
-        process = home.start()
-        # Later than Python itself takes to begin.
-        moment = luck.uniform(0.3 * stage.workers_s[0], stage.workers_s[1])
-        end = time.monotonic() + moment
-        while time.monotonic() < end and process.poll() is None:
-            time.sleep(0.01)
-        verdict.injected += f" after {moment:.2f} s, {len(told(home.read()))} told"
-        if process.poll() is None:
+
+        def ask_to_end(process: "subprocess.Popen[str]") -> None:
             (os.killpg if group else os.kill)(process.pid, signal.SIGTERM)
-        code, said = home.finish(process, GIVE_UP_S)
-        verdict.check("it ends", code != 124 and "Traceback" not in said, f"{code} {said[-800:]}")
-        left = wait_until_gone(process.pid, ENDING_S)
+
+        code, said = strike(home, verdict, draw(luck, stage, home, working=True), ask_to_end)
+        verdict.check("it ends", code == 130 and "Traceback" not in said, f"{code} {said[-800:]}")
+        left = wait_until_gone(home.running[-1].pid, ENDING_S)
         verdict.check("no orphan", not left, str(left))
         go_on(home, verdict)
 
 
 def go_on(home: Home, verdict: Verdict) -> None:
+    """What was told is kept, and the same command ends well."""
+    check_folders(verdict, home, some=False)
     before = home.read()
     check_end(verdict, home, before, home.search())
 
@@ -149,14 +127,11 @@ def nan_reference(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
 def fill_disk(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
     """The disk of the run folder is full from some moment on, and has room again a while later."""
     with stage.disk(16) as disk, stage.home(disk / "run") as home:
-        process = home.start()
-        moment = luck.uniform(0, stage.workers_s[1])
-        end = time.monotonic() + moment
-        while time.monotonic() < end and process.poll() is None:
-            time.sleep(0.01)
+        moment = draw(luck, stage, home, working=True)
+        process = reach(home, moment)
         ballast = fill(disk)
         before = home.read()
-        verdict.injected = f"no room after {moment:.2f} s, {len(told(before))} told"
+        verdict.injected = f"no room {moment}"
         assert process.stdout is not None
         said = read_until(process, "Ctrl-C ends", LIMIT_S)
         verdict.check("it pauses and says so", "is full" in said, said[-800:])
@@ -170,13 +145,10 @@ def fill_disk(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
 def interrupt_pause(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
     """Ctrl-C while it waits for room; the same command goes on when there is some."""
     with stage.disk(16) as disk, stage.home(disk / "run") as home:
-        process = home.start()
-        moment = luck.uniform(stage.workers_s[0], stage.workers_s[1] * 0.7)
-        end = time.monotonic() + moment
-        while time.monotonic() < end and process.poll() is None:
-            time.sleep(0.01)
+        moment = draw(luck, stage, home, working=True)
+        process = reach(home, moment)
         ballast = fill(disk)
-        verdict.injected = f"no room after {moment:.2f} s, then Ctrl-C"
+        verdict.injected = f"no room {moment}, then Ctrl-C"
         said = read_until(process, "Ctrl-C ends", LIMIT_S)
         verdict.check("it pauses and says so", "is full" in said, said[-800:])
         os.kill(process.pid, signal.SIGINT)
@@ -208,12 +180,14 @@ def read_until(process: "subprocess.Popen[str]", sign: str, limit_s: float) -> s
 
 def read_only(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
     """The run folder becomes read-only under a running search: it ends in a sentence, and goes on later."""
-    with stage.disk(32) as disk, stage.home(disk / "run") as home:
+    with stage.home() as home:
+        home.prefix = bound()
         verdict.injected = "read-only"
-        moment = luck.uniform(0.2 * stage.seconds, stage.workers_s[1] * 0.8)
-        code, said = strike(home, verdict, moment, lambda process: remount(disk, "ro"))
+        moment = draw(luck, stage, home, working=True)
+        code, said = strike(home, verdict, moment, lambda process: make_read_only(home.out, True))
         check_sentence(verdict, code, said)
-        remount(disk, "rw")
+        check_sentence(verdict, *home.search(), "cannot be written")
+        make_read_only(home.out, False)
         go_on(home, verdict)
 
 

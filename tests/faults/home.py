@@ -81,6 +81,8 @@ class Home:
     workers: int = STUDY["search"]["workers"]
     undisturbed: dict[int, Trial] = field(default_factory=dict)
     """What the same search tells when nothing happens."""
+    prefix: list[str] = field(default_factory=list)
+    """What its command begins with."""
     running: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
     def write_study(self, **changes: Any) -> None:
@@ -104,7 +106,7 @@ class Home:
         """Begin the search, or go on with it: the same command each time."""
         arguments = ["search", str(self.folder / "study.toml"), "--out", str(self.out), "--trials", str(self.trials)]
         process = subprocess.Popen(
-            [sys.executable, "-c", "from kdnas.cli.app import main; main()", *arguments, "--workers",
+            [*self.prefix, sys.executable, "-c", "from kdnas.cli.app import main; main()", *arguments, "--workers",
              str(self.workers), *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

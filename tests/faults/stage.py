@@ -1,21 +1,27 @@
 """Where faults are tried: an undisturbed search for comparison, fresh homes, and small disks of their own."""
 
 import os
+import random
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from home import Home, Trial, children, make_home
+from verdict import Verdict
 
 
-class CannotMountError(Exception):
-    """This user may not mount a small disk."""
+class CannotError(Exception):
+    """A fault that cannot be injected here; its text says why."""
+
+
+class TooLateError(Exception):
+    """The search had ended before its moment came: another moment must be drawn."""
 
 
 @dataclass
@@ -81,18 +87,29 @@ class Stage:
             shutil.rmtree(root, ignore_errors=True)
 
     @contextmanager
+    def some_home(self, luck: random.Random, verdict: Verdict) -> Iterator[Home]:
+        """Mostly a fresh one; else a finished search, which scores and delivers its front once more."""
+        if luck.random() < 0.7:
+            with self.home() as home:
+                yield home
+        else:
+            verdict.injected = f"finished before; {verdict.injected}"
+            with self.finished_home() as home:
+                yield home
+
+    @contextmanager
     def disk(self, mebibytes: int) -> Iterator[Path]:
         """A small disk in memory.
 
         Raises:
-            CannotMountError: only root may.
+            CannotError: only root may.
         """
         point = self.root / f"disk-{next(self.numbers):03}"
         point.mkdir()
         command = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "kdnas-faults", str(point)]
         made = subprocess.run(command, capture_output=True, text=True, check=False)
         if made.returncode:
-            raise CannotMountError(made.stderr.strip() or "mount failed")
+            raise CannotError(f"a small disk cannot be mounted: {made.stderr.strip()}")
         try:
             yield point
         finally:
@@ -100,15 +117,25 @@ class Stage:
             point.rmdir()
 
 
-def remount(point: Path, mode: str) -> None:
-    """Make a small disk `ro` or `rw`."""
-    for _ in range(100):  # refused while a file is open for writing
-        command = ["mount", "-o", f"remount,{mode}", str(point)]
-        made = subprocess.run(command, capture_output=True, text=True, check=False)
-        if not made.returncode:
-            return
-        time.sleep(0.02)
-    raise CannotMountError(made.stderr.strip())
+def bound() -> list[str]:
+    """What a command begins with so that read-only folders are that to it, whoever runs it.
+
+    Raises:
+        CannotError: root is never refused a file here.
+    """
+    if os.geteuid():
+        return []
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise CannotError("root is refused nothing without setpriv")
+    return [setpriv, "--bounding-set", "-dac_override"]
+
+
+def make_read_only(folder: Path, yes: bool) -> None:
+    """Take away, or give back, the right to write in a folder and everything below."""
+    for path in [folder, *folder.rglob("*")]:
+        with suppress(FileNotFoundError):  # written a moment ago, and renamed
+            path.chmod(path.stat().st_mode & 0o555 if yes else path.stat().st_mode | 0o200)
 
 
 def fill(point: Path) -> Path:

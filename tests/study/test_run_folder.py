@@ -61,14 +61,22 @@ def test_what_was_being_written_when_it_was_killed_is_swept_away(setup: Setup, r
     files = ["front.json.part", ".room.part", "bank/0a.safetensors.77.part", "references/search.random.part.npy"]
     folders = ["students/0004.part", "students/0004.old.part", "demonstrations/1f.part"]
     kept = ["students/0004/student.json", "bank/0a.safetensors", "notes.part"]
-    for name in [*files, *(f"{folder}/file" for folder in folders), *kept]:
-        (run / name).parent.mkdir(parents=True, exist_ok=True)
-        (run / name).write_text("")
+
+    def leave() -> None:
+        for name in [*files, *(f"{folder}/file" for folder in folders), *kept]:
+            (run / name).parent.mkdir(parents=True, exist_ok=True)
+            (run / name).write_text("")
+
+    def left() -> list[str]:
+        return [name for name in [*files, *folders, *kept] if (run / name).exists()]
+
+    leave()
     opened = open_run(run, setup, None)
     assert opened.begun
+    assert left() == kept
+    leave()  # a worker that was killed while the search went on
     opened.close()
-    assert [name for name in [*files, *folders] if (run / name).exists()] == []
-    assert [name for name in kept if not (run / name).exists()] == []
+    assert left() == kept
 
 
 def changed(write_study: WriteStudy, change: dict[str, Any]) -> Setup:

@@ -102,6 +102,11 @@ def test_a_student_is_trained_once_for_all_groups_of_a_pool(finished: tuple[Path
     assert notes.last.rejected + notes.last.outraced == states(run).count("PRUNED")
 
 
+def test_how_busy_the_workers_were_is_said(finished: tuple[Path, ParetoFront, Notes]) -> None:
+    (said,) = (text for text in finished[2].messages if text.startswith("workers "))
+    assert 0 < int(said.removeprefix("workers were busy ").removesuffix(" % of their time")) <= 100
+
+
 def test_the_anchors_come_first(finished: tuple[Path, ParetoFront, Notes]) -> None:
     candidates = [trial.user_attrs["candidate"] for trial in trials_of(finished[0])[:2]]
     # The smallest; then half of 16 units, which is the largest too.

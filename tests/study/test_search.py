@@ -474,7 +474,8 @@ def test_students_are_pruned_of_the_inputs_that_matter_least(write_study: WriteS
         assert not [check for check in verify(member.path or Path(), episodes=8)[:4] if check.differs]
     # Teams that do without the others are no reason to build sensors for them.
     teams = [load_student(member.path or "").team for member in fewer]
-    recorded = {group: np.zeros((9, teams[0].spec.group_spec(group).observation_size), np.float32) for group in teams[0].spec.groups}
+    sizes = {group: teams[0].spec.group_spec(group).observation_size for group in teams[0].spec.groups}
+    recorded = {group: np.zeros((9, size), np.float32) for group, size in sizes.items()}
     assert set(removable_features(teams, recorded)["right"]) >= {2, 3}
 
 

@@ -14,7 +14,7 @@ from kdnas.students.student import Student
 
 
 def prune(student: Student, spec: StudentSpec, family: Family, loss: Callable[[Student], Tensor]) -> Student:
-    """A copy of a dense float student with `spec.hidden` units left in each hidden layer; the original is unchanged.
+    """A copy of a wider float student with `spec.hidden` units left in each hidden layer; the original is unchanged.
 
     Units are ranked by first-order Taylor importance |w * dL/dw| (Molchanov et al. 2019, arXiv 1906.10771) of the loss
     that is given. Where the family declares its units they are cut out of its parameters; otherwise torch-pruning's
@@ -22,9 +22,9 @@ def prune(student: Student, spec: StudentSpec, family: Family, loss: Callable[[S
 
     Raises:
         StudentError: the realised widths are not those of the spec (torch-pruning leaves a layer alone, silently, when
-            a ratio rounds to nothing).
+            a ratio rounds to nothing; or the student is not wider).
     """
-    units = family.units(spec.dense, student.spaces.inputs)
+    units = family.units(student.spec, student.spaces.inputs)
     pruned = copy.deepcopy(student)
     if units is None:
         _prune_by_graph(pruned, spec, family, loss)
@@ -42,7 +42,7 @@ def _prune_by_units(
     dense = dict(pruned.network.named_parameters())
     groups = []
     for each in units:
-        width = spec.base[each.layer]
+        width = pruned.spec.hidden[each.layer]
         importance = unit_importance(dense, each, width)
         groups.append((each, choose_units(importance, spec.hidden[each.layer]), width))
     # Built as any network of the spec, so that nothing else in it can remember the widths that were.
@@ -62,7 +62,7 @@ def _prune_by_graph(pruned: Student, spec: StudentSpec, family: Family, loss: Ca
     ratios = {
         # A quarter of a unit is added so that int(dense * (1 - ratio)) lands on the width whatever the rounding.
         layer: 1.0 - (width + 0.25) / dense
-        for layer, dense, width in zip(layers, spec.base, spec.hidden, strict=True)
+        for layer, dense, width in zip(layers, pruned.spec.hidden, spec.hidden, strict=True)
         if width < dense
     }
     if ratios:
@@ -86,4 +86,4 @@ def _prune_by_graph(pruned: Student, spec: StudentSpec, family: Family, loss: Ca
         pruned.zero_grad()
     widths = tuple(int(layer.out_features) for layer in family.prunable(pruned.network))  # type: ignore[arg-type]
     if widths != spec.hidden:
-        raise StudentError(f"student {spec}: pruning gave widths {widths}; report this spec and its base {spec.base}")
+        raise StudentError(f"student {spec}: pruning gave widths {widths}; report this spec and {pruned.spec.hidden}")

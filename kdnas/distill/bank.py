@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -175,6 +176,23 @@ class StudentBank:
             self.folder.mkdir(parents=True, exist_ok=True)
             since = {f"{_SINCE}{name}": tensor for name, tensor in progress.tensors().items()} if progress else {}
             write_tensors(part, student_tensors(student) | since, facts)
+            part.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                part.unlink()
+            raise _unwritable(path, error) from error
+
+    def copy_from(self, other: "StudentBank", pool: Pool, stage: Stage) -> None:
+        """Take over the file of a stage from another bank with the same ingredients.
+
+        Raises:
+            RunError: it cannot be read, or the folder cannot be written.
+        """
+        path = self._path(pool, stage)
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(other._path(pool, stage), part)
             part.replace(path)
         except OSError as error:
             with suppress(OSError):

@@ -86,8 +86,10 @@ def candidate_of(setup: Setup, trial: Any) -> dict[str, StudentSpec]:
 
 
 def enqueue_anchors(study: "optuna.Study", setup: Setup, gate: Gate, report: Preflight) -> None:
-    """Let a new study begin with the teams that are tried first."""
-    if study.get_trials(deepcopy=False):
+    """Let a study that has not asked for any team yet begin with those that are tried first, behind those that wait."""
+    from optuna.trial import TrialState
+
+    if any(trial.state != TrialState.WAITING for trial in study.get_trials(deepcopy=False)):
         return
     for anchor in first_teams(setup.space, gate, report.largest_feasible):
         study.enqueue_trial(setup.space.parameters(anchor), skip_if_exists=True)

@@ -44,6 +44,14 @@ def search(
         Path | None,
         typer.Option(metavar="FILE", help="device.json of an earlier run on this device, which is not measured again."),
     ] = None,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="An earlier run on the same teacher, with the same recipe and seed: its students and measurements are "
+            "taken over, and its front is tried first.",
+        ),
+    ] = None,
     trials: Annotated[
         int | None,
         typer.Option(min=1, help="Candidates in total; a run goes on to this number. [default: the study's]"),
@@ -81,6 +89,7 @@ def search(
                 budget=budget,
                 target=target,
                 device_profile=device_profile,
+                warm_start=warm_start,
                 trials=trials,
                 workers=workers,
                 seed=seed,

@@ -14,7 +14,7 @@ from kdnas.students.student import Student
 
 
 def prune(student: Student, spec: StudentSpec, family: Family, loss: Callable[[Student], Tensor]) -> Student:
-    """A copy of a dense float student with `spec.hidden` units left in each hidden layer and `spec.inputs` inputs; the
+    """A copy of a wider float student with `spec.hidden` units left in each hidden layer and `spec.inputs` inputs; the
     original is unchanged.
 
     Inputs go first, so that units are judged by what they do without these. Both are ranked by first-order Taylor
@@ -24,12 +24,12 @@ def prune(student: Student, spec: StudentSpec, family: Family, loss: Callable[[S
 
     Raises:
         StudentError: the realised widths are not those of the spec (torch-pruning leaves a layer alone, silently, when
-            a ratio rounds to nothing), or the family's networks cannot do without inputs.
+            a ratio rounds to nothing; or the student is not wider), or the family's networks cannot do without inputs.
     """
     pruned = copy.deepcopy(student)
-    if spec.inputs is not None:
+    if spec.inputs is not None and student.spec.inputs is None:
         pruned = _prune_inputs(pruned, spec, spec.inputs, family, loss)
-    units = family.units(spec.dense, pruned.spaces.inputs)
+    units = family.units(pruned.spec, pruned.spaces.inputs)
     if units is None:
         _prune_by_graph(pruned, spec, family, loss)
     else:
@@ -44,14 +44,14 @@ def _prune_inputs(
 ) -> Student:
     if not isinstance(family, Selective):
         raise StudentError(f"student {spec}: networks of {family.name!r} read all of their inputs")
-    places, read = family.inputs(spec.dense), dense.spaces.kept
+    places, read = family.inputs(dense.spec), dense.spaces.kept
     loss(dense).backward()  # type: ignore[no-untyped-call]
     kept = choose_units(unit_importance(dict(dense.network.named_parameters()), places, len(read)), count)
     spaces = dense.spaces.reading([read[place] for place in kept.tolist()])
-    network = family.build(spec.dense, spaces.inputs, torch.Generator().manual_seed(0))
+    network = family.build(dense.spec, spaces.inputs, torch.Generator().manual_seed(0))
     network.load_state_dict(cut_units(dense.network.state_dict(), [(places, kept, len(read))]))
     normalisation = dense.normalisation.of(kept.tolist()) if dense.normalisation is not None else None
-    return Student(spec.dense, spaces, network, normalisation).train(dense.training)
+    return Student(dense.spec, spaces, network, normalisation).train(dense.training)
 
 
 def _prune_by_units(
@@ -61,7 +61,7 @@ def _prune_by_units(
     dense = dict(pruned.network.named_parameters())
     groups = []
     for each in units:
-        width = spec.base[each.layer]
+        width = pruned.spec.hidden[each.layer]
         importance = unit_importance(dense, each.places, width)
         groups.append((each.places, choose_units(importance, spec.hidden[each.layer]), width))
     # Built as any network of the spec, so that nothing else in it can remember the widths that were.
@@ -81,7 +81,7 @@ def _prune_by_graph(pruned: Student, spec: StudentSpec, family: Family, loss: Ca
     ratios = {
         # A quarter of a unit is added so that int(dense * (1 - ratio)) lands on the width whatever the rounding.
         layer: 1.0 - (width + 0.25) / dense
-        for layer, dense, width in zip(layers, spec.base, spec.hidden, strict=True)
+        for layer, dense, width in zip(layers, pruned.spec.hidden, spec.hidden, strict=True)
         if width < dense
     }
     if ratios:
@@ -105,4 +105,4 @@ def _prune_by_graph(pruned: Student, spec: StudentSpec, family: Family, loss: Ca
         pruned.zero_grad()
     widths = tuple(int(layer.out_features) for layer in family.prunable(pruned.network))  # type: ignore[arg-type]
     if widths != spec.hidden:
-        raise StudentError(f"student {spec}: pruning gave widths {widths}; report this spec and its base {spec.base}")
+        raise StudentError(f"student {spec}: pruning gave widths {widths}; report this spec and {pruned.spec.hidden}")

@@ -170,6 +170,9 @@ class DistillTable(Strict):
     )
     """Shares of recovery and quantization after which a student is judged, and goes on only if it keeps up; the last is
     1. `[1.0]` trains every student to the end."""
+    relatives: Switch = False
+    """A student that is pruned for the first time may inherit from a pruned one that is wider and further trained,
+    where that starts nearer to the teacher than its ancestor does. What it becomes hangs on who was trained before."""
     qat_steps: CountOrZero = 10000
     """Quantization-aware steps after recovery."""
     batch: Count = 1024

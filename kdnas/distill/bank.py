@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from filelock import FileLock
 from safetensors import SafetensorError
 
 from kdnas.config.study import DistillTable
@@ -19,10 +21,15 @@ from kdnas.errors import BundleError, ConfigError, RunError
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.student import Normalisation, Student
 from kdnas.students.team import Team
-from kdnas.students.weights import read_tensors, rebuild_student, student_tensors, write_tensors
+from kdnas.students.weights import read_facts, read_tensors, rebuild_student, student_tensors, write_tensors
 
 _SINCE = "since."
 """Begins the names of tensors that are not the student's."""
+
+_SUFFIX = ".safetensors"
+
+WAIT_S = 0.2
+"""Between two looks at whether another process still trains a student."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +69,45 @@ class StudentBank:
 
     def has(self, pool: Pool, stage: Stage) -> bool:
         return self._path(pool, stage).exists()
+
+    def stages(self, pool: Pool) -> list[Stage]:
+        """All that it has of a pool; files that cannot be read, and those of others, are passed over."""
+        found: list[Stage] = []
+        for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
+            try:
+                spec = StudentSpec.from_json(read_facts(path)["spec"])
+            except (OSError, SafetensorError, ValueError, LookupError, TypeError, ConfigError):
+                continue
+            rungs = (Stage(spec=spec, rung=rung) for rung in range(len(self.recipe.rungs)))
+            found += [stage for stage in dict.fromkeys(rungs) if self._path(pool, stage) == path]
+        return found
+
+    @contextmanager
+    def claim(self, pool: Pool, stage: Stage) -> Iterator[bool]:
+        """Keep every other process from training a stage; yields whether it is still to be trained.
+
+        Who comes second waits until the first has stored it, failed or ended: the operating system lets go of the lock
+        with the process. The locked file is removed once the entry is there, which whoever waits then finds.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        path = self._path(pool, stage)
+        if path.exists():
+            yield False
+            return
+        lock = FileLock(path.with_suffix(".lock"))
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(poll_interval=WAIT_S)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        try:
+            yield not path.exists()
+        finally:
+            if path.exists():
+                Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
 
     def load(self, pool: Pool, stage: Stage) -> Student:
         """A banked student.
@@ -104,9 +150,16 @@ class StudentBank:
         return Team(spec, {group: self.load(pools[group], self.last(one)) for group, one in candidate.items()})
 
     def store(
-        self, pool: Pool, student: Student, stage: Stage, *, steps: int = 0, progress: Progress | None = None
+        self,
+        pool: Pool,
+        student: Student,
+        stage: Stage,
+        *,
+        steps: int = 0,
+        parent: Stage | None = None,
+        progress: Progress | None = None,
     ) -> None:
-        """Write the student of a stage, how many steps it took, and from where its next rung goes on.
+        """Write the student of a stage, how many steps it took, whom it comes of, and from where its next rung goes on.
 
         Raises:
             RunError: the folder cannot be written.
@@ -117,6 +170,7 @@ class StudentBank:
             "spec": student.spec.as_json(),
             "steps": steps,
             "pruned": student.spaces.pruned,
+            "parent": {"spec": parent.spec.as_json(), "rung": parent.rung} if parent else None,
             "normalisation": [normalisation.shift, normalisation.scale] if normalisation else None,
         }
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -128,9 +182,28 @@ class StudentBank:
         except OSError as error:
             with suppress(OSError):
                 part.unlink()
-            raise RunError(
-                f"{path}: cannot be written: {error.strerror or error}; make room or choose another --out"
-            ) from error
+            raise _unwritable(path, error) from error
+
+    def copy_from(self, other: "StudentBank", pool: Pool, stage: Stage) -> None:
+        """Take over the file of a stage from another bank with the same ingredients.
+
+        Raises:
+            RunError: it cannot be read, or the folder cannot be written.
+        """
+        path = self._path(pool, stage)
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(other._path(pool, stage), part)
+            part.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                part.unlink()
+            raise _unwritable(path, error) from error
 
     def _path(self, pool: Pool, stage: Stage) -> Path:
-        return self.folder / f"{self.address(pool, stage)}.safetensors"
+        return self.folder / f"{self.address(pool, stage)}{_SUFFIX}"
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    return RunError(f"{path}: cannot be written: {error.strerror or error}; make room or choose another --out")

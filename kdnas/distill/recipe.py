@@ -7,27 +7,20 @@ Inheriting beats training small networks from scratch: a 16x16 student of simple
 import torch
 from torch import Tensor
 
-from kdnas.compress.prune import prune
 from kdnas.compress.quantize import CALIBRATION_BATCHES, quantize, training_twin
 from kdnas.distill.classroom import Classroom
 from kdnas.distill.flips import MOST_BITS, flip_weights
+from kdnas.distill.inheritance import HELD_OUT, inherit
 from kdnas.distill.lessons import Lessons, split_tracks
-from kdnas.distill.losses import divergence, weighted_mean
 from kdnas.distill.memory import LessonMemory
 from kdnas.distill.polish import polish
 from kdnas.distill.progress import Progress
 from kdnas.distill.stage import Effort, Stage, last_stage
-from kdnas.distill.teaching import Teaching, answer, ask
+from kdnas.distill.teaching import Teaching, ask
 from kdnas.distill.trainer import Training, train
 from kdnas.students.fake_quant import FakeQuantMlp
 from kdnas.students.family import load_family
 from kdnas.students.student import Normalisation, Student
-
-IMPORTANCE_ROWS = 8192
-"""Rows over which the importance of units is taken."""
-
-HELD_OUT = 0.05
-"""Share of the demonstrated tracks by which it is decided when a training may end."""
 
 
 def make_student(
@@ -39,7 +32,7 @@ def make_student(
     seed: int,
     since: Progress | None = None,
 ) -> tuple[Student, Training]:
-    """Train one stage of a lineage from the one before it (None for an ancestor).
+    """Train one stage of a lineage from the one before it (None for an ancestor), or from a wider relative.
 
     A stage whose parent is the same student on the rung below goes on from the parent's `since`.
 
@@ -62,13 +55,7 @@ def make_student(
     elif parent.spec == spec:
         student, learning_rate = parent, recipe.learning_rate
     elif not spec.bits.quantized:
-
-        def importance_loss(dense: Student) -> Tensor:
-            outputs, lessons, counted = answer(dense, memory, IMPORTANCE_ROWS, recipe)
-            actions = dense.spaces.actions
-            return weighted_mean(divergence(actions, outputs, lessons.parameters, lessons.masks, 1.0), counted)
-
-        student = prune(parent, spec, family, importance_loss)
+        student = inherit(parent, spec, memory, recipe)
         learning_rate = recipe.learning_rate
     else:
         batches = [ask(parent, memory, recipe.batch, recipe)[0] for _ in range(CALIBRATION_BATCHES)]

@@ -63,10 +63,25 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         OSError, SafetensorError, ValueError: it is not there, damaged, or not one that `write_tensors` wrote.
     """
     with safe_open(path, framework="pt") as opened:
-        facts = json.loads((opened.metadata() or {}).get(_FACTS, "null"))
-        if not isinstance(facts, dict):
-            raise ValueError(f"it holds no {_FACTS!r} facts")
+        facts = _facts(opened)
         return {name: opened.get_tensor(name) for name in opened.keys()}, facts  # noqa: SIM118
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The facts of a safetensors file alone, which are at its beginning.
+
+    Raises:
+        OSError, SafetensorError, ValueError: as `read_tensors`.
+    """
+    with safe_open(path, framework="pt") as opened:
+        return _facts(opened)
+
+
+def _facts(opened: Any) -> dict[str, Any]:
+    facts = json.loads((opened.metadata() or {}).get(_FACTS, "null"))
+    if not isinstance(facts, dict):
+        raise ValueError(f"it holds no {_FACTS!r} facts")
+    return facts
 
 
 def rebuild_student(

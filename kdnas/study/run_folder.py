@@ -29,6 +29,7 @@ from kdnas.study.storage import driver_url, shown_url
 
 SCHEMA = 1
 DEMONSTRATIONS = "demonstrations"
+STORAGE_FILE = "study.db"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,10 +148,8 @@ def _check_same(path: Path, identity: Mapping[str, str], storage: str | None) ->
         return uuid.uuid4().hex[:12], storage or _own_storage(path)
     card = read_run(path)
     was: Mapping[str, str] = card["identity"]
-    changed = [part for part in dict.fromkeys([*identity, *was]) if identity.get(part) != was.get(part)]
-    if changed:
-        told = "; ".join(f"{part} was {was.get(part)}, is {identity.get(part)}" for part in changed)
-        raise RunError(f"{path}: belongs to another search ({told}); choose another --out")
+    if changed := differences(was, identity):
+        raise RunError(f"{path}: belongs to another search ({'; '.join(changed)}); choose another --out")
     if storage is not None and storage != card["storage"]:
         raise RunError(
             f"{path}: its study lies in {shown_url(card['storage'])}; leave out --storage, or choose another --out"
@@ -160,7 +159,7 @@ def _check_same(path: Path, identity: Mapping[str, str], storage: str | None) ->
 
 def _own_storage(path: Path) -> str:
     """The SQLite file of a run; it moves with the folder, so `run.json` does not name it."""
-    return f"sqlite:///{path.resolve() / 'study.db'}"
+    return f"sqlite:///{path.resolve() / STORAGE_FILE}"
 
 
 def identify(setup: Setup) -> dict[str, str]:
@@ -180,6 +179,15 @@ def identify(setup: Setup) -> dict[str, str]:
             for key, value in content.items()
         },
     }
+
+
+def differences(was: Mapping[str, str], now: Mapping[str, str], parts: tuple[str, ...] = ("",)) -> list[str]:
+    """In what two searches differ, of the parts whose names begin with one of some words; each in a few words.
+
+    Example: `["seed was 0, is 7"]`.
+    """
+    names = [name for name in dict.fromkeys([*now, *was]) if name.startswith(parts)]
+    return [f"{name} was {was.get(name)}, is {now.get(name)}" for name in names if was.get(name) != now.get(name)]
 
 
 def read_run(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from kdnas.config.study import DistillTable
 from kdnas.distill.bank import StudentBank
+from kdnas.distill.pool import Pool
 from kdnas.distill.stage import Stage, last_stage, lineage
 from kdnas.errors import KdnasError, StudentError
 from kdnas.spaces.spec import StudentSpec
@@ -156,7 +157,12 @@ class Schooling:
         return True
 
     def _name(self, group: str, stage: Stage) -> str:
-        return short_name(group, self.bank.address(self.setup.pools[group], stage))
+        return alone_name(self.bank, self.setup.pools[group], group, stage)
+
+
+def alone_name(bank: StudentBank, pool: Pool, group: str, stage: Stage) -> str:
+    """What the returns of a student that plays in a group of its pool, alone among teachers, are kept as."""
+    return short_name(group, bank.address(pool, stage))
 
 
 def stage_at(spec: StudentSpec, rung: int, recipe: DistillTable) -> Stage:

@@ -35,13 +35,14 @@ from kdnas.study.refine import refine_members
 from kdnas.study.remeasure import remeasure
 from kdnas.study.returns import Returns, ReturnsFolder
 from kdnas.study.room import Room
-from kdnas.study.run_folder import RunFolder, open_run
+from kdnas.study.run_folder import RunFolder, open_run, read_run
 from kdnas.study.schooling import Schooling
 from kdnas.study.sensors import removable_features
 from kdnas.study.setup import Setup, open_study, read_study
 from kdnas.study.storage import open_storage, storage_errors
 from kdnas.study.take_up import enqueue_anchors, take_up
 from kdnas.study.tasks import make_bank, play_demonstrations, record_demonstrations, see_demonstrations, sit_down
+from kdnas.study.warm_start import WarmStart, find_warm_start
 from kdnas.study.watch import Silent, Watch
 from kdnas.study.workers import Workers, default_workers
 
@@ -59,6 +60,7 @@ def search(
     budget: str | Sequence[str] | None = None,
     target: str | None = None,
     device_profile: str | Path | None = None,
+    warm_start: str | Path | None = None,
     trials: int | None = None,
     workers: int | None = None,
     seed: int | None = None,
@@ -75,6 +77,8 @@ def search(
         budget: constraints that replace the study's own.
         target: where the students will run, which replaces the study's: `c`, `cortex-m4@168MHz`.
         device_profile: `device.json` of an earlier run on the same device, whose measurements are not made again.
+        warm_start: folder of an earlier run on the same teacher, with the same recipe and seed: what it trained, played
+            among teachers and measured is not done again, and the teams of its front come first. It is only read.
         trials: candidates in total; a run that was interrupted, or ended with fewer, goes on to this number.
         workers: processes that train and play; one for each core unless told otherwise.
         seed: replaces the study's.
@@ -93,6 +97,7 @@ def search(
     device = setup.make_target()  # one that is of no use here ends the search before anything is played
     adopted = None if device_profile is None else adopt_profile(Path(device_profile), device)
     path = Path(out) if out is not None else Path("runs") / setup.config.name
+    old = None if warm_start is None else _other_run(Path(warm_start), path)
     run = open_run(path, setup, storage)
     room = Room(run.path, watch.message)
     try:
@@ -101,14 +106,19 @@ def search(
         if setup.constant:
             watch.message(describe_constants(setup))
         profile = known_measurements(path, device)
-        if adopted is not None:
-            profile = replace(profile, measured={**adopted.measured, **profile.measured})
+        warm = None if old is None else find_warm_start(old, setup, device)
+        if warm is not None:
+            lacking = {key: taken for key, taken in warm.measured.items() if key not in profile.measured}
+            warm = replace(warm, measured=lacking)
+        for other in (warm, adopted):
+            if other is not None:
+                profile = replace(profile, measured={**other.measured, **profile.measured})
         gate = make_gate(setup, device, profile)
         report = check_budget(setup.space, gate, setup.config.search.seed)
         watch.preflight(report)
         with storage_errors(run.storage):
             known = replace(profile, measured=gate.pricer.measurements())
-            return _search(setup, run, room, device, known, report, watch)
+            return _search(setup, run, room, device, known, report, warm, watch)
     finally:
         run.close()
         setup.env.close()
@@ -159,13 +169,29 @@ def describe_features(features: Mapping[str, tuple[int, ...]]) -> str:
     return "; ".join(f"{format_features(own)} of {', '.join(groups)}" for own, groups in alike.items())
 
 
+def _other_run(old: Path, path: Path) -> Path:
+    """An earlier run that a search in another folder is to begin from."""
+    read_run(old)
+    if old.resolve() == path.resolve():
+        raise RunError(f"{old}: is this run itself, which goes on anyway; leave out --warm-start, or change --out")
+    return old
+
+
 def _search(
-    setup: Setup, run: RunFolder, room: Room, target: Target, profile: DeviceProfile, report: Preflight, watch: Watch
+    setup: Setup,
+    run: RunFolder,
+    room: Room,
+    target: Target,
+    profile: DeviceProfile,
+    report: Preflight,
+    warm: WarmStart | None,
+    watch: Watch,
 ) -> ParetoFront:
     config = setup.config
     study = open_storage(run.storage, run.study_name, config.search.sampler, config.search.seed, room, begun=run.begun)
     room.keep_trying(run.keep, setup)
     room.keep_trying(profile.write, run.path / PROFILE)
+    inherited = warm.hand_over(make_bank(setup, run.path), run.returns) if warm is not None else []
     demonstrations = record_demonstrations(setup, run.path)  # they are there
     count = config.search.workers or default_workers()
     with Workers(
@@ -184,6 +210,8 @@ def _search(
             setup, replace(run.returns, room=room), make_bank(setup, run.path), study, gate, workers, (teacher, random)
         )
         take_up(study, setup, objective)
+        if warm is not None:
+            watch.message(warm.describe(inherited, warm.enqueue(study, setup, gate)))
         if config.search.anchors:
             enqueue_anchors(study, setup, gate, report)
         watch.message(f"searching {config.search.trials} candidates with {count} workers")

@@ -93,7 +93,8 @@ def candidate_of(setup: Setup, trial: Any) -> dict[str, StudentSpec]:
 
 
 def enqueue_anchors(study: "optuna.Study", setup: Setup, gate: Gate, report: Preflight) -> None:
-    """Let a new study begin with the teams that are tried first; if it was cut off at that, with the rest of them."""
+    """Let a new study begin with the teams that are tried first, behind those that wait already; if it was cut off at
+    that, with the rest of them."""
     if study.user_attrs.get("anchored"):
         return
     for anchor in first_teams(setup.space, gate, report.largest_feasible):

@@ -11,6 +11,7 @@ from torch import nn
 
 from kdnas.distill.bank import StudentBank
 from kdnas.distill.classroom import Classroom, open_classroom
+from kdnas.distill.inheritance import best_start, nearest_relatives
 from kdnas.distill.lessons import Lessons
 from kdnas.distill.pool import Pool
 from kdnas.distill.recipe import make_student
@@ -152,23 +153,40 @@ def sit_down(file: StudyFile, run: Path, demonstrations: Path) -> None:
     _DESK[:] = [_Desk(setup=setup, bank=make_bank(setup, run), demonstrations=recorded)]
 
 
-def train_student(group: str, stage: Stage) -> None:
+def train_student(group: str, stage: Stage) -> bool:
     """Train a stage for a group's pool and bank it; its parent must be banked already.
+
+    Returns:
+        Whether it was trained here: not if it is there, or another process was at it already, which is waited for.
 
     Raises:
         StudentError: training failed.
     """
     desk = _DESK[0]
-    setup = desk.setup
-    pool = setup.pools[group]
+    pool = desk.setup.pools[group]
+    with desk.bank.claim(pool, stage) as lacking:
+        if lacking:
+            _train(desk, pool, stage)
+    return lacking
+
+
+def _train(desk: _Desk, pool: Pool, stage: Stage) -> None:
     room, lessons = desk.room(pool)
-    line = lineage(stage)
-    parent, since = desk.bank.load_progress(pool, line[-2]) if len(line) > 1 else (None, None)
+    bank, line = desk.bank, lineage(stage)
+    seed = bank.training_seed(pool, stage)
+    ancestry = line[-2] if len(line) > 1 else None
+    parent, since = bank.load_progress(pool, ancestry) if ancestry else (None, None)
+    begins = ancestry is not None and ancestry.is_ancestor and not stage.spec.bits.quantized
+    if parent is not None and begins and bank.recipe.relatives:
+        relatives = nearest_relatives(stage.spec, bank.stages(pool), pool, bank.recipe)
+        parents = [parent, *(bank.load(pool, relative) for relative in relatives)]
+        chosen = best_start(parents, stage.spec, room, lessons, seed=seed + 3) if relatives else 0
+        ancestry, parent = [ancestry, *relatives][chosen], parents[chosen]
     goes_on = parent is not None and parent.spec == stage.spec
-    seed = desk.bank.training_seed(pool, stage)
     student, training = make_student(stage, parent, room, lessons, seed=seed, since=since if goes_on else None)
-    ends = stage.is_ancestor or stage.spec.bits.quantized or stage == desk.bank.last(stage.spec)
-    desk.bank.store(pool, student, stage, steps=training.steps, progress=None if ends else training.progress)
+    ends = stage.is_ancestor or stage.spec.bits.quantized or stage == bank.last(stage.spec)
+    progress = None if ends else training.progress
+    bank.store(pool, student, stage, steps=training.steps, parent=ancestry, progress=progress)
 
 
 def play_team(players: Mapping[str, Stage] | str, seeds: list[int], real: bool) -> NDArray[np.float64]:

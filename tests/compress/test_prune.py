@@ -232,6 +232,22 @@ def test_what_is_not_read_stays_so(family: str) -> None:
     assert torch.equal(pruned(other), pruned(TRACKS))
 
 
+@pytest.mark.parametrize("name", ["mlp", "gru", "deepset"])
+def test_a_pruned_student_is_pruned_again(make_family: MakeFamily, name: str) -> None:
+    """The widths that it has count, not those of its base."""
+    family, dense = make_family(name, 12, 8)
+    base = (12, 8)
+    wider = prune(dense, StudentSpec(family=name, base=base, hidden=(9, 6)), family, episodes)
+    want = StudentSpec(family=name, base=base, hidden=(5, 6))
+    pruned = prune(wider, want, family, episodes)
+    built = family.build(want, SPREAD, torch.Generator())
+    shapes = [[tuple(tensor.shape) for tensor in network.parameters()] for network in (pruned.network, built)]
+    assert shapes[0] == shapes[1]
+    assert (pruned.spec, pruned.hidden_size) == (want, family.hidden_size(want))
+    with pytest.raises(StudentError, match=r"student .* 10x6 float: "):
+        prune(wider, StudentSpec(family=name, base=base, hidden=(10, 6)), family, episodes)
+
+
 # Inputs.
 
 

@@ -58,7 +58,8 @@ def test_all_that_the_same_study_names_is_taken_over(finished: Finished, look: A
     assert sum(stage.is_ancestor for _, stage in warm.students) == 1
     assert [dict(team) for team in warm.teams] == [dict(member.candidate) for member in front]
     # Each of both groups was played with each student of the pool that some trial of it was judged by.
-    alone = {path.stem for path in (run / "returns").iterdir() if not path.stem.startswith(("team", "search", "validation", "final"))}
+    others = ("team", "search", "validation", "final")
+    alone = {path.stem for path in (run / "returns").iterdir() if not path.stem.startswith(others)}
     assert warm.returns.keys() == alone
     assert warm.measured == {}  # of another target
 

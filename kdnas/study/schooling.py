@@ -88,6 +88,11 @@ class Schooling:
         """Whether each student of a team was trained and played at a rung."""
         return all(self._remembers(group, self.stage(spec, rung)) for group, spec in candidate.items())
 
+    def recall(self, candidate: Mapping[str, StudentSpec]) -> None:
+        """Remember the complete students of a team that an earlier part of this search played."""
+        for group, spec in candidate.items():
+            self._remembers(group, self.bank.last(spec))
+
     def rungs(self, candidate: Mapping[str, StudentSpec], rung: int) -> dict[str, int]:
         """Group -> the rung of its student when a team is judged at a rung."""
         return {group: self.stage(spec, rung).rung for group, spec in candidate.items()}

@@ -45,6 +45,7 @@ def _remember_lost(objective: Objective, setup: Setup, trial: Any) -> None:
     objective.counts[ended] += 1
     if ended == "outraced":
         candidate = candidate_of(setup, trial)
+        objective.schooling.recall(candidate)
         objective.lost[signature(candidate)] = Lost(candidate=candidate, reason=trial.user_attrs["reason"])
         _stand(objective, trial)
 
@@ -53,6 +54,7 @@ def _remember_played(objective: Objective, setup: Setup, trial: Any) -> None:
     retention, flops, memory = trial.values
     _stand(objective, trial)
     candidate = candidate_of(setup, trial)
+    objective.schooling.recall(candidate)
     known = objective.played.get(signature(candidate))  # told again with what was known of it
     objective.remember(
         known

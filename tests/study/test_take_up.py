@@ -110,6 +110,15 @@ def test_those_that_ended_keep_their_place_in_the_race(told: Objective, begin: B
     assert [attempt.waits for attempt in objective.active.values()] == [True]
 
 
+def test_complete_students_are_known_again(told: Objective, begin: Begin) -> None:
+    """So that teams of them can be proposed; those that lost the race are not complete."""
+    six = StudentSpec(family="mlp", base=(16,), hidden=(6,))
+    objective = resume(begin)
+    assert set(objective.schooling.losses.returns) == {(group, six, 1) for group in ("left", "right")}
+    for key, returns in objective.schooling.losses.returns.items():
+        np.testing.assert_array_equal(returns, told.schooling.losses.returns[key])
+
+
 def test_a_lost_team_stays_lost(told: Objective, begin: Begin) -> None:
     objective = resume(begin)
     ask(objective, 8, 8)

@@ -36,6 +36,7 @@ STUDY: dict[str, Any] = {
         "on_policy_rounds": 1,
         "on_policy_episodes": TRAINING_EPISODES,
     },
+    "refine": {"joint": {"steps": 40, "rounds": 1, "episodes": 40, "flip_rounds": 2}, "validation_episodes": 40},
     "evaluation": {"search_episodes": SEARCH_EPISODES, "final_episodes": FINAL_EPISODES, "copies": 64},
     "search": {"trials": 10, "workers": 2, "patience_s": 3},
 }

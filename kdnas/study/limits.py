@@ -83,7 +83,9 @@ def weigh_limits(members: Sequence[Member], trials: Sequence[Any]) -> tuple[Limi
         if member.trial not in numbers:
             raise RunError(f"the study of this run has no trial {member.trial}, which is on its front; was it deleted?")
     front = [numbers[member.trial].constraints for member in members]
-    told = [trial.constraints for trial in trials if trial.state.name in ("COMPLETE", "PRUNED")]
+    names = set(front[0]) if front else set()
+    ended = [trial.constraints for trial in trials if trial.state.name in ("COMPLETE", "PRUNED")]
+    told = [each for each in ended if names <= set(each)]  # who lost some, by a damaged storage, says nothing
     tried = [each for each in told if all(violation <= 0 for violation in each.values())]
     broken = [own for each in told if (own := {text for text, violation in each.items() if violation > 0})]
     limits = []

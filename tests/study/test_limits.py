@@ -50,6 +50,11 @@ def test_a_limit_beyond_which_nothing_was_better() -> None:
     assert (flops.rejected, flops.broke_only) == (1, 1)
 
 
+@pytest.mark.parametrize("left", [{}, {FLOPS: -0.001}])
+def test_a_trial_that_lost_constraints_says_nothing(left: dict[str, float]) -> None:
+    assert weigh(LARGE, left) == weigh(LARGE)
+
+
 def test_nothing_was_rejected() -> None:
     limits = weigh()
     assert [(limit.binds, limit.binds_with_others, limit.rejected) for limit in limits.values()] == [

@@ -19,6 +19,7 @@ STUDIES = sorted(shipped("studies"))
 SPACES = sorted(shipped("search_spaces"))
 
 TINY = {
+    "refine": {"joint": {"steps": 20, "rounds": 1, "episodes": 16, "flip_rounds": 1}, "validation_episodes": 32},
     "distill": {
         "demonstration_episodes": 16,
         "ancestor_steps": 60,
@@ -30,7 +31,7 @@ TINY = {
     },
     "evaluation": {"search_episodes": 12, "final_episodes": 12, "copies": 16},
 }
-"""What takes the place of a study's own `[distill]` and `[evaluation]` here."""
+"""What takes the place of a study's own `[distill]`, `[refine]` and `[evaluation]` here."""
 
 MOST_SPECS, MOST_BASES = 64, 3
 """Of one group: so many trials hit the bank."""

@@ -133,7 +133,7 @@ def open_run(path: Path, setup: Setup, storage: str | None) -> RunFolder:
 
 def _sweep(path: Path) -> None:
     """Remove what somebody was writing when he was killed; nobody else writes here now."""
-    for pattern in ("*.json.part", "*.toml.part", ".room.part", "bank/*.part", "references/*.part.npy"):
+    for pattern in ("*.json.part", "*.toml.part", ".room.part", "bank/*.part", "refined/*.part", "returns/*.part.npy"):
         for part in path.glob(pattern):
             with suppress(OSError):
                 part.unlink()

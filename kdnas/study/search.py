@@ -191,7 +191,8 @@ def _search(
     study = open_storage(run.storage, run.study_name, config.search.sampler, config.search.seed, room, begun=run.begun)
     room.keep_trying(run.keep, setup)
     room.keep_trying(profile.write, run.path / PROFILE)
-    inherited = warm.hand_over(make_bank(setup, run.path), run.returns) if warm is not None else []
+    bank = make_bank(setup, run.path)
+    inherited = room.keep_trying(warm.hand_over, bank, run.returns) if warm is not None else []
     demonstrations = record_demonstrations(setup, run.path)  # they are there
     count = config.search.workers or default_workers()
     with Workers(
@@ -207,7 +208,7 @@ def _search(
         teacher, random = room.keep_trying(references, run, workers, "search", seeds, real=False)
         check_teacher_beats_random(teacher, random)
         objective = make_objective(
-            setup, replace(run.returns, room=room), make_bank(setup, run.path), study, gate, workers, (teacher, random)
+            setup, replace(run.returns, room=room), bank, study, gate, workers, (teacher, random)
         )
         take_up(study, setup, objective)
         if warm is not None:
@@ -229,7 +230,7 @@ def _search(
                 f"{run.path}: no candidate was both feasible and trained; raise --trials or the budget, or see the "
                 "reasons in 'kdnas dashboard'"
             )
-        members, teams = refine_members(objective, run, members, watch)
+        members, teams = room.keep_trying(refine_members, objective, run, members, watch)
         episodes = config.evaluation.final_episodes
         watch.message(f"scoring the {len(members)} teams of the front on {episodes:,} final episodes")
         scored = room.keep_trying(score_finally, objective, run, members)

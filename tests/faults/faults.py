@@ -94,8 +94,11 @@ def go_on(home: Home, verdict: Verdict) -> None:
     check_end(verdict, home, before, home.search())
 
 
-def misbehave(fault: str, *, seeds: int, first: int, times: int = 1, fails: int = 0) -> Fault:
-    """The environment does it in a worker: once, and the task is tried again; three times, and its trial fails."""
+def misbehave(fault: str, *, seeds: int, first: int, times: int = 1, fails: bool = False) -> Fault:
+    """The environment does it in a worker: once, and the task is tried again; three times, and trials fail.
+
+    All that need the student that was played fail with it.
+    """
 
     def inject(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
         with stage.home() as home:
@@ -111,8 +114,8 @@ def misbehave(fault: str, *, seeds: int, first: int, times: int = 1, fails: int 
 
 
 def not_a_number(fault: str) -> Fault:
-    """An environment that pays NaN or infinity in one play: that trial fails, with its cause, and no other."""
-    return misbehave(fault, seeds=SEARCH_EPISODES, first=3, fails=1)
+    """An environment that pays NaN or infinity in one play: who needs it fails, with its cause, and nobody else."""
+    return misbehave(fault, seeds=SEARCH_EPISODES, first=3, fails=True)
 
 
 def nan_reference(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
@@ -271,11 +274,11 @@ FAULTS: dict[str, tuple[int, Fault]] = {
     "kill all": (10, kill_all),
     "terminate": (4, terminate),
     "hang": (1, misbehave("hang", seeds=TRAINING_EPISODES, first=1)),
-    "hang always": (1, misbehave("hang", seeds=SEARCH_EPISODES, first=4, times=3, fails=1)),
+    "hang always": (1, misbehave("hang", seeds=SEARCH_EPISODES, first=4, times=3, fails=True)),
     "segfault": (1, misbehave("segfault", seeds=TRAINING_EPISODES, first=2)),
-    "segfault always": (1, misbehave("segfault", seeds=SEARCH_EPISODES, first=4, times=3, fails=1)),
+    "segfault always": (1, misbehave("segfault", seeds=SEARCH_EPISODES, first=4, times=3, fails=True)),
     "out of memory": (1, misbehave("memory", seeds=TRAINING_EPISODES, first=2)),
-    "out of memory always": (1, misbehave("memory", seeds=SEARCH_EPISODES, first=4, times=3, fails=1)),
+    "out of memory always": (1, misbehave("memory", seeds=SEARCH_EPISODES, first=4, times=3, fails=True)),
     "killed for memory": (1, misbehave("kill", seeds=SEARCH_EPISODES, first=3)),
     "crash at the end": (1, misbehave("segfault", seeds=FINAL_EPISODES, first=1)),
     "nan": (1, not_a_number("nan")),

@@ -60,9 +60,9 @@ def check_folders(verdict: Verdict, home: Home, *, some: bool = True) -> None:
 
 
 def check_end(
-    verdict: Verdict, home: Home, before: Mapping[int, Trial], ended: tuple[int, str], *, fails: int = 0
+    verdict: Verdict, home: Home, before: Mapping[int, Trial], ended: tuple[int, str], *, fails: bool = False
 ) -> None:
-    """A search has ended as if nothing had happened, but for `fails` trials that could not be had."""
+    """A search has ended as if nothing had happened, or, with `fails`, but for trials that cannot be had."""
     code, said = ended
     after = home.read()
     verdict.check("search completes", code == 0 and "Traceback" not in said, f"exit code {code}, {said[-1500:]}")
@@ -73,8 +73,8 @@ def check_end(
     failed = [one for one in counted if one.state == "FAIL"]
     verdict.check("as many trials as asked", len(counted) == home.trials, f"{len(counted)}: {states}")
     verdict.check(
-        "no trial lost" if not fails else f"{fails} ended as FAIL with their cause",
-        len(failed) == fails and all(one.attribute.get("reason") for one in failed),
+        "no trial lost" if not fails else "a trial ended as FAIL with its cause",
+        bool(failed) == fails and all(one.attribute.get("reason") for one in failed),
         f"{[(one.number, one.attribute.get('reason')) for one in failed]}",
     )
     check_scores(verdict, home, after)

@@ -58,7 +58,8 @@ def test_the_same_search_opens_it_again(setup: Setup, run: Path) -> None:
 
 
 def test_what_was_being_written_when_it_was_killed_is_swept_away(setup: Setup, run: Path) -> None:
-    files = ["front.json.part", ".room.part", "bank/0a.safetensors.77.part", "references/search.random.part.npy"]
+    files = ["front.json.part", ".room.part", "returns/team-0003.part.npy"]
+    files += ["bank/0a.safetensors.77.part", "refined/0b.safetensors.78.part"]
     folders = ["students/0004.part", "students/0004.old.part", "demonstrations/1f.part"]
     kept = ["students/0004/student.json", "bank/0a.safetensors", "notes.part"]
 

@@ -34,7 +34,7 @@ import tomllib
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -152,14 +152,14 @@ def train_from_scratch(group: str, spec: Any, seed: int) -> Any:
 
     setup, demonstrations = _SETUP
     pool = setup.pools[group]
+    if pool.name not in _ROOMS:
+        _ROOMS[pool.name] = open_room(setup, pool, demonstrations)
+    steps = SCRATCH_STEPS - (INTEGER_STEPS if spec.bits.quantized else 0)
+    changes = {"ancestor_steps": steps, "qat_steps": INTEGER_STEPS, "rungs": (1.0,)}
+    room, lessons = _ROOMS[pool.name]
+    room = replace(room, recipe=setup.config.distill.model_copy(update=changes))
     student = None
     for own in scratch_specs(spec):
-        steps = SCRATCH_STEPS - (INTEGER_STEPS if spec.bits.quantized else 0)
-        recipe = setup.config.distill.model_copy(
-            update={"ancestor_steps": steps, "qat_steps": INTEGER_STEPS, "rungs": (1.0,)}
-        )
-        room, lessons = open_room(setup, pool, demonstrations)
-        room = type(room)(**{**vars(room), "recipe": recipe})
         student = make_student(Stage(spec=own), student, room, lessons, seed=seed)[0]
     return student
 
@@ -180,6 +180,8 @@ def try_candidate(candidate: dict[str, Any], trial: int, seed: int) -> tuple[flo
 
 
 _SETUP: tuple[Any, Any] = (None, None)
+_ROOMS: dict[str, Any] = {}
+"""Pool name -> its classroom and lessons, opened once a worker, as in a search."""
 
 
 def begin_worker(seed: int, folder: Path) -> None:

@@ -38,7 +38,6 @@ class Asking:
     correction: Correction | None = None
     turn: int = 0
     proposals: list[dict[str, StudentSpec]] = field(default_factory=list)
-
     frozen: int = 0
     """How often the sampler has chosen for some groups only."""
 
@@ -46,9 +45,9 @@ class Asking:
         self._sampler = self.study.sampler
 
     def next_trial(
-        self, played: Mapping[Signature, Played], others: Sequence[Mapping[str, StudentSpec]]
+        self, played: Mapping[Signature, Played], active: Sequence[Candidate], beaten: Sequence[Candidate]
     ) -> "optuna.Trial":
-        """Ask for one; neither `played` teams nor `others`, which are on their way or lost, are proposed again."""
+        """Ask for one. What was `played`, is on its way or was `beaten` in its first episodes is not proposed again."""
         from optuna.trial import TrialState
 
         table = self.setup.config.search
@@ -57,10 +56,10 @@ class Asking:
             return self.study.ask()
         self.turn += 1
         if table.propose and self.turn % 2 == 0:
-            known = {*played, *(signature(team) for team in others)}
+            known = {*played, *(signature(team) for team in (*active, *beaten))}
             self.proposals = [team for team in self.proposals if signature(team) not in known]
             if not self.proposals:
-                self.proposals = self._propose(played, others)
+                self.proposals = self._propose(played, active, beaten)
             if self.proposals:
                 team = self.proposals.pop(0)
                 self.study.enqueue_trial(self.setup.space.parameters(team), user_attrs={"proposed": True})
@@ -70,7 +69,7 @@ class Asking:
         return self.study.ask()
 
     def _propose(
-        self, played: Mapping[Signature, Played], others: Sequence[Mapping[str, StudentSpec]]
+        self, played: Mapping[Signature, Played], active: Sequence[Candidate], beaten: Sequence[Candidate]
     ) -> list[dict[str, StudentSpec]]:
         """The best teams of complete students that add to the front, if there are any."""
         bank, losses = self.schooling.bank, self.schooling.losses
@@ -90,7 +89,8 @@ class Asking:
         found = propose(
             board,
             played=[(team.candidate, team.objectives) for team in played.values()],
-            asked=others,
+            asked=active,
+            beaten=beaten,
             count=PROPOSALS,
             evaluations=EVALUATIONS,
             seed=self.setup.config.search.seed + self.turn,

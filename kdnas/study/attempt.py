@@ -84,6 +84,8 @@ class Lost:
 
     candidate: Candidate
     reason: str
+    rung: int
+    """Where: it may try again when its students have come further."""
 
 
 def signature(candidate: Candidate) -> Signature:

@@ -80,9 +80,8 @@ def restore_students(objective: Objective, members: list[Member]) -> None:
     for member in members:
         for group, stage in players(objective, member).items():
             pool = setup.pools[group]
-            for lacking in [one for one in lineage(stage) if not bank.has(pool, stage)]:
-                if not bank.has(pool, lacking):
-                    result_of(workers.submit(train_student, pool.name, lacking), f"training {lacking}")
+            for one in [] if bank.has(pool, stage) else lineage(stage):  # those that are there are found there
+                result_of(workers.submit(train_student, pool.name, one), f"training {one}")
 
 
 def players(objective: Objective, member: Member) -> dict[str, Stage]:

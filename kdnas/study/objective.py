@@ -2,7 +2,9 @@
 
 import math
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +55,7 @@ class Objective:
     counts: dict[str, int] = field(default_factory=lambda: {"done": 0, "rejected": 0, "outraced": 0, "failed": 0})
     points: list[Objectives] = field(default_factory=list)
     storing_s: float = 0.0
-    """Time in the sampler and the storage."""
+    """Time in the sampler, the proposer and the storage."""
 
     def __post_init__(self) -> None:
         table = self.setup.config.evaluation
@@ -80,27 +82,29 @@ class Objective:
 
     def ask(self) -> None:
         """Ask for one candidate, price it, and set every constraint; an infeasible one ends here as PRUNED."""
-        begun = time.monotonic()
-        others: list[Attempt | Lost] = [*self.active.values(), *self.lost.values()]
-        trial = self.asking.next_trial(self.played, [other.candidate for other in others])
-        candidate = self.setup.space.sample(trial)
+        active = [attempt.candidate for attempt in self.active.values()]
+        beaten = [lost.candidate for lost in self.lost.values() if lost.rung == self.last_rung]
+        with self._storing():
+            trial = self.asking.next_trial(self.played, active, beaten)
+            candidate = self.setup.space.sample(trial)
         verdict = self.gate.judge(candidate, measure_all=True)
-        for name, violation in verdict.violations.items():
-            trial.set_constraint(name, violation)
-        trial.set_user_attr("candidate", {group: str(spec) for group, spec in candidate.items()})
-        trial.set_user_attr("cost", verdict.cost.team.as_json())
-        self.storing_s += time.monotonic() - begun
+        with self._storing():
+            for name, violation in verdict.violations.items():
+                trial.set_constraint(name, violation)
+            trial.set_user_attr("candidate", {group: str(spec) for group, spec in candidate.items()})
+            trial.set_user_attr("cost", verdict.cost.team.as_json())
         rung = min(self.schooling.rung(group, spec) for group, spec in candidate.items())
-        attempt = Attempt(trial=trial, candidate=candidate, verdict=verdict, rung=max(rung, 0))
+        attempt = Attempt(trial=trial, candidate=candidate, verdict=verdict, rung=rung)
         if not verdict.feasible:
             worst = max(verdict.violations, key=lambda name: verdict.violations[name])
             self._drop(attempt, "rejected", f"breaks {worst} by {100 * verdict.violations[worst]:.3g} %")
             return
         team = signature(candidate)
+        lost = self.lost.get(team)
         if team in self.played:
             self._tell(attempt, self.played[team])
-        elif team in self.lost:
-            self._drop(attempt, "outraced", self.lost[team].reason)
+        elif lost is not None and rung <= lost.rung:
+            self._drop(attempt, "outraced", lost.reason)
         else:
             self.active[attempt.number] = attempt
 
@@ -189,6 +193,17 @@ class Objective:
             seconds=time.monotonic() - self.started,
         )
 
+    @property
+    def storing_share(self) -> float:
+        """Share of the search so far that the coordinator was at its sampler, proposer and storage."""
+        return self.storing_s / max(time.monotonic() - self.started, 1e-9)
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        begun = time.monotonic()
+        yield
+        self.storing_s += time.monotonic() - begun
+
     def _school(self, attempt: Attempt) -> None:
         """Have its students brought to its rung; those that are there already carry it on to theirs."""
         reason = self.schooling.request(attempt.candidate, attempt.rung)
@@ -271,12 +286,11 @@ class Objective:
         )
 
     def _tell(self, attempt: Attempt, played: Played) -> None:
-        begun = time.monotonic()
-        attempt.trial.set_user_attr("score", played.score.as_json())
-        attempt.trial.set_user_attr("predicted", played.predicted)
-        attempt.note_rungs()
-        self.study.tell(attempt.trial, list(played.objectives))
-        self.storing_s += time.monotonic() - begun
+        with self._storing():
+            attempt.trial.set_user_attr("score", played.score.as_json())
+            attempt.trial.set_user_attr("predicted", played.predicted)
+            attempt.note_rungs()
+            self.study.tell(attempt.trial, list(played.objectives))
         self.active.pop(attempt.number, None)
         self.remember(played)
 
@@ -288,16 +302,17 @@ class Objective:
         """End a trial as PRUNED, with how far it had come."""
         from optuna.trial import TrialState
 
-        begun = time.monotonic()
-        attempt.trial.set_user_attr("reason", reason)
-        attempt.trial.set_user_attr("ended", count)
-        attempt.note_rungs()
-        self.study.tell(attempt.trial, state=TrialState.PRUNED)
-        self.storing_s += time.monotonic() - begun
+        with self._storing():
+            attempt.trial.set_user_attr("reason", reason)
+            attempt.trial.set_user_attr("ended", count)
+            attempt.note_rungs()
+            self.study.tell(attempt.trial, state=TrialState.PRUNED)
         self.counts[count] += 1
         self.active.pop(attempt.number, None)
-        if count == "outraced":
-            self.lost[signature(attempt.candidate)] = Lost(candidate=attempt.candidate, reason=reason)
+        if count == "outraced" and attempt.predicted:  # not one that was known to lose
+            self.lost[signature(attempt.candidate)] = Lost(
+                candidate=attempt.candidate, reason=reason, rung=attempt.rung
+            )
 
     def _fail(self, attempt: Attempt, reason: str) -> None:
         from optuna.trial import TrialState

@@ -5,29 +5,22 @@ played team per student and group then foretells every mixed team: losses add up
 returns episode by episode, all on the same seeds, so that how hard an episode was cancels.
 """
 
-import json
 import math
-import zipfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kdnas.errors import ConfigError, RunError
 from kdnas.evaluation.score import Interval, check_teacher_beats_random
 from kdnas.spaces.spec import StudentSpec
+from kdnas.study.returns import Returns
 
 NORMAL_95 = 1.959963984540054
 """Standard errors to either side of a mean that hold 95 % of a normal distribution."""
 LEAST_TEAMS = 8
 """Played teams below which no correction is fitted."""
 
-Returns = NDArray[np.float64]
-"""(E,), one return per episode of the search seeds."""
 Key = tuple[str, StudentSpec, int]
 """Group, student, rung."""
 
@@ -71,12 +64,8 @@ class MarginalLosses:
             raise ValueError(f"{group} {spec}: returns must be {self.teacher.shape} finite numbers: {returns.shape}")
         self.returns[group, spec, rung] = returns.astype(np.float64)
 
-    def best_rung(self, group: str, spec: StudentSpec) -> int | None:
-        """The highest rung at which a student was played alone; None where it never was."""
-        return max((rung for own, other, rung in self.returns if (own, other) == (group, spec)), default=None)
-
-    def loss(self, group: str, spec: StudentSpec, rung: int | None = None) -> Interval:
-        """Retention lost by one student, at its highest rung unless told otherwise.
+    def loss(self, group: str, spec: StudentSpec, rung: int) -> Interval:
+        """Retention lost by one student at a rung.
 
         The interval is the normal one of a ratio of means (delta method): the standard error of
         (teacher - student) - loss x (teacher - random) over episodes, over the mean of teacher - random. So the three
@@ -91,75 +80,24 @@ class MarginalLosses:
         lost, reach = 1.0 - retention, NORMAL_95 * error
         return Interval(mean=lost, low=lost - reach, high=lost + reach, episodes=len(self.teacher))
 
-    def means(self) -> dict[str, dict[StudentSpec, float]]:
-        """Group -> student -> retention lost, each at its highest rung; in the order in which they came in."""
-        best: dict[tuple[str, StudentSpec], int] = {}
-        for group, spec, rung in self.returns:
-            best[group, spec] = max(rung, best.get((group, spec), rung))
-        gap = self.teacher.mean() - self.random.mean()
-        table: dict[str, dict[StudentSpec, float]] = {}
-        for (group, spec), rung in best.items():
-            lost = (self.teacher.mean() - self.returns[group, spec, rung].mean()) / gap
-            table.setdefault(group, {})[spec] = float(lost)
-        return table
-
-    def predict(self, candidate: Mapping[str, StudentSpec], rungs: Mapping[str, int] | None = None) -> Prediction:
+    def predict(self, candidate: Mapping[str, StudentSpec], rungs: Mapping[str, int]) -> Prediction:
         """What a team retains if its losses add up: teacher + sum over groups of (student - teacher), each episode.
 
-        Groups that are missing keep their teacher; students play at their highest rung where `rungs` does not say.
+        Groups that are missing keep their teacher; `rungs` has a rung for each student.
 
         Raises:
             KeyError: a student of it was never played alone at that rung.
         """
         expected = self.teacher.copy()
         for group, spec in candidate.items():
-            expected += self._recorded(group, spec, (rungs or {}).get(group)) - self.teacher
+            expected += self._recorded(group, spec, rungs[group]) - self.teacher
         retention, error = self._retention(expected)
         return Prediction(retention=retention, standard_error=error)
 
-    def save(self, path: Path) -> None:
-        """Write a file, whole or not at all: arrays as numpy has them, keys as JSON, nothing pickled.
-
-        Raises:
-            RunError: it cannot be written.
-        """
-        keys = [[group, spec.as_json(), rung] for group, spec, rung in self.returns]
-        table = np.array(list(self.returns.values())).reshape(len(keys), len(self.teacher))
-        part = path.with_name(f"{path.name}.part")
-        try:
-            with part.open("wb") as file:
-                np.savez(file, teacher=self.teacher, random=self.random, returns=table, keys=np.array(json.dumps(keys)))
-            part.replace(path)
-        except OSError as error:
-            with suppress(OSError):
-                part.unlink()
-            raise RunError(f"{path}: cannot be written: {error.strerror or error}; make room") from error
-
-    @classmethod
-    def load(cls, path: Path) -> "MarginalLosses":
-        """Read what `save` wrote.
-
-        Raises:
-            RunError: it is missing or damaged.
-            EnvError: its teacher is no better than random play.
-        """
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                keys: list[Any] = json.loads(str(stored["keys"]))
-                losses = cls(teacher=stored["teacher"], random=stored["random"])
-                for (group, spec, rung), returns in zip(keys, stored["returns"], strict=True):
-                    losses.record(str(group), StudentSpec.from_json(spec), int(rung), returns)
-                return losses
-        except OSError as error:
-            raise RunError(f"{path}: cannot be read: {error.strerror or error}; it is made anew if removed") from error
-        except (ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile, ConfigError) as error:
-            raise RunError(f"{path}: is damaged ({error!r}); remove it, and it is made anew") from error
-
-    def _recorded(self, group: str, spec: StudentSpec, rung: int | None) -> Returns:
-        at = self.best_rung(group, spec) if rung is None else rung
-        if at is None or (group, spec, at) not in self.returns:
-            raise KeyError(f"{group} {spec}: was not played alone{'' if rung is None else f' at rung {rung}'}")
-        return self.returns[group, spec, at]
+    def _recorded(self, group: str, spec: StudentSpec, rung: int) -> Returns:
+        if (group, spec, rung) not in self.returns:
+            raise KeyError(f"{group} {spec}: was not played alone at rung {rung}")
+        return self.returns[group, spec, rung]
 
     def _retention(self, returns: Returns) -> tuple[float, float]:
         """Retention of per-episode returns, and its standard error; that of a single episode is not known: infinite."""

@@ -48,6 +48,7 @@ def propose(
     *,
     played: Sequence[tuple[Candidate, Objectives]],
     asked: Iterable[Candidate] = (),
+    beaten: Iterable[Candidate] = (),
     count: int,
     evaluations: int,
     seed: int,
@@ -62,6 +63,7 @@ def propose(
         board: the teams that there are.
         played: teams with what they reached; those that are not on the board count too.
         asked: teams on their way: not to be proposed again, and without a result yet.
+        beaten: teams that are not to be proposed again either, and add nothing.
         count: how many proposals.
         evaluations: teams that NSGA-II goes through.
         seed: of its random numbers.
@@ -71,7 +73,7 @@ def propose(
     points = [reached for _, reached in played]
     front = [board.team(played[place][0]) for place in non_dominated(points)]
     waiting = [team for team in map(board.team, asked) if team is not None]
-    known = {*waiting, *(board.team(candidate) for candidate, _ in played)}
+    known = {*waiting, *map(board.team, beaten), *(board.team(candidate) for candidate, _ in played)}
     starts = [*(team for team in front if team is not None), *starting_teams(board)]
     found = explore(board, starts, evaluations=evaluations, seed=seed)
     fresh = [team for team, outcome in found.items() if outcome.feasible and team not in known]

@@ -107,16 +107,12 @@ class Schooling:
         Raises:
             KdnasError: something that no other candidate can escape.
         """
-        for key, future in self.training.items():
-            if future is ended:
-                del self.training[key]
-                self._end_training(key, future)
-                return
-        for key, future in self.playing.items():
-            if future is ended:
-                del self.playing[key]
-                self._end_play(key, future)
-                return
+        for tasks, end in ((self.training, self._end_training), (self.playing, self._end_play)):
+            for key, future in tasks.items():
+                if future is ended:
+                    del tasks[key]
+                    end(key, future)
+                    return
 
     def withdraw(self) -> None:
         """Take back what no worker has begun."""

@@ -224,6 +224,7 @@ def _search(
                 room.keep_trying(replace(profile, measured=gate.pricer.measurements()).write, run.path / PROFILE)
         if stop.is_set():
             raise SearchInterrupted
+        watch.message(f"asking and storing took {100 * objective.storing_share:.1f} % of the search")
         members = best_members(objective, study, gate)
         if not members:
             raise RunError(

@@ -43,10 +43,14 @@ def _remember_lost(objective: Objective, setup: Setup, trial: Any) -> None:
     """Count a trial that the gate refused or that lost the race, and let it keep its place there."""
     ended = trial.user_attrs.get("ended", "rejected")
     objective.counts[ended] += 1
-    if ended == "outraced":
+    if ended == "outraced" and "rungs" in trial.user_attrs:
         candidate = candidate_of(setup, trial)
         objective.schooling.recall(candidate)
-        objective.lost[signature(candidate)] = Lost(candidate=candidate, reason=trial.user_attrs["reason"])
+        objective.lost[signature(candidate)] = Lost(
+            candidate=candidate,
+            reason=trial.user_attrs["reason"],
+            rung=max(int(rung) for rung in trial.user_attrs["rungs"]),
+        )
         _stand(objective, trial)
 
 

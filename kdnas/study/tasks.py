@@ -197,14 +197,14 @@ def play_team(players: Mapping[str, Stage] | str, seeds: list[int], real: bool) 
     Raises:
         StudentError: the students drive the environment to rewards that are NaN or infinite, which others may not.
     """
-    setup = _DESK[0].setup
+    desk = _DESK[0]
+    setup = desk.setup
     policy: TeamPolicy
     if isinstance(players, str):
         policy = (
             setup.teacher if players == TEACHER else RandomPolicy(setup.spec.actions, seed=setup.config.search.seed)
         )
     else:
-        desk = _DESK[0]
         students = {group: desk.bank.load(setup.pools[group], stage) for group, stage in players.items()}
         policy = Team(setup.spec, students, others=setup.teacher)
     return _play(policy, seeds, real)

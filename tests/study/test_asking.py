@@ -66,11 +66,15 @@ def play(objective: Objective, *teams: Team, retention: float | None = None) -> 
 
 
 def asked(
-    objective: Objective, played: Mapping[Signature, Played], *others: Team, asking: Asking | None = None
+    objective: Objective,
+    played: Mapping[Signature, Played],
+    *active: Team,
+    beaten: tuple[Team, ...] = (),
+    asking: Asking | None = None,
 ) -> tuple[Team, bool]:
     """The next team's widths, and whether it was proposed."""
     source = asking or objective.asking
-    trial = source.next_trial(played, [candidate(team) for team in others])
+    trial = source.next_trial(played, [candidate(team) for team in active], [candidate(team) for team in beaten])
     team = objective.setup.space.sample(trial)
     return (team["left"].hidden[0], team["right"].hidden[0]), trial.user_attrs.get("proposed", False)
 
@@ -120,17 +124,19 @@ def test_nobody_proposes_where_the_study_says_so(make: Any) -> None:
     assert [asked(objective, play(objective, (8, 8)))[1] for _ in range(4)] == [False] * 4
 
 
-def test_teams_on_their_way_or_lost_are_not_proposed(make: Any) -> None:
+def test_teams_on_their_way_or_beaten_are_not_proposed(make: Any) -> None:
     objective = make()
     school(objective, 8, 6, 4)
-    played, others = play(objective, (8, 8)), [(4, 4), (6, 6)]
+    played = play(objective, (8, 8))
     teams = []
     for _ in range(6):
-        team, proposed = asked(objective, played, *others)
+        team, proposed = asked(objective, played, (4, 4), beaten=((6, 6),))
         if proposed:
             teams.append(team)
     assert len(teams) == 3
-    assert set(map(sum, teams)) == {10, 14}
+    assert not {(4, 4), (6, 6)} & set(teams)
+    # What was beaten adds nothing: 12 units are worth a play of 8 and 4.
+    assert set(map(sum, teams)) == {10, 12, 14}
 
 
 def test_a_proposal_that_somebody_else_asked_for_is_dropped(make: Any) -> None:

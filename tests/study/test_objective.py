@@ -393,12 +393,30 @@ def test_a_lost_team_is_not_tried_again(race: Objective) -> None:
     assert set(race.field.standings[0]) == {0, 1}  # it runs once
 
 
+def test_a_lost_team_comes_again_when_its_students_are_complete(race: Objective) -> None:
+    ask(race, 6, 6)
+    finish(race)
+    race.field.margin = 0.0
+    ask(race, 8, 8)
+    finish(race)
+    race.end_race()
+    ((_, lost),) = race.lost.items()
+    assert lost.rung == 0
+    for group in ("left", "right"):  # others needed them
+        while not race.schooling.has(group, race.schooling.bank.last(lost.candidate[group])):
+            race.schooling.request(lost.candidate, race.last_rung)
+            race.settle()
+    ask(race, 8, 8)
+    finish(race)
+    assert last(race).state.name == "COMPLETE"
+
+
 def test_a_team_that_was_played_is_told_even_where_it_had_lost(race: Objective) -> None:
     """The same team may lose in one trial and come through in another that began before."""
     ask(race, 6, 6)
     finish(race)
     (team,) = race.played
-    race.lost[team] = Lost(candidate=race.played[team].candidate, reason="slow")
+    race.lost[team] = Lost(candidate=race.played[team].candidate, reason="slow", rung=1)
     ask(race, 6, 6)
     assert last(race).state.name == "COMPLETE"
 

@@ -1,12 +1,10 @@
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kdnas.errors import EnvError, RunError
+from kdnas.errors import EnvError
 from kdnas.evaluation import make_score
 from kdnas.study.prediction import Correction, MarginalLosses, Prediction, fit_correction, prediction_error
 
@@ -15,6 +13,8 @@ from .conftest import mlp
 SMALL, LARGE = mlp("w4a8i8", 16), mlp("float", 64)
 TEACHER, RANDOM = np.array([-6.0, -10.0]), np.array([-26.0, -30.0])
 """The teacher is 20 above random play in both episodes, and the second episode is 4 harder."""
+
+RUNGS = {"pair": 1, "solo": 0}
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def losses() -> MarginalLosses:
 
 
 def test_a_loss_by_hand(losses: MarginalLosses) -> None:
-    loss = losses.loss("pair", SMALL)
+    loss = losses.loss("pair", SMALL, 1)
     # Lost are 1 and 3 of 20: 0.1 on average. Around it 1 - 2 and 3 - 2, a standard deviation of sqrt(2) over one
     # degree of freedom, sqrt(2) / sqrt(2) = 1 of the mean, 1 / 20 of retention; 1.96 of them to either side.
     assert (loss.mean, loss.low, loss.high) == pytest.approx((0.1, 0.1 - 0.098, 0.1 + 0.098), abs=1e-5)
@@ -36,7 +36,7 @@ def test_a_loss_by_hand(losses: MarginalLosses) -> None:
 
 
 def test_a_student_that_plays_as_the_teacher_loses_nothing_for_certain(losses: MarginalLosses) -> None:
-    loss = losses.loss("solo", LARGE)
+    loss = losses.loss("solo", LARGE, 0)
     assert (loss.mean, loss.low, loss.high) == (0.0, 0.0, 0.0)
 
 
@@ -47,7 +47,7 @@ def test_the_interval_is_that_of_the_score() -> None:
     teacher, random = luck - 8, luck - 28 + rng.normal(0, 3, 300)
     student = teacher - rng.exponential(1.0, 300)
     losses = MarginalLosses(teacher=teacher, random=random, returns={("pair", SMALL, 0): student})
-    loss, score = losses.loss("pair", SMALL), make_score(student, teacher, random).retention
+    loss, score = losses.loss("pair", SMALL, 0), make_score(student, teacher, random).retention
     assert loss.mean == pytest.approx(1 - score.mean)
     # 2,000 resamples know a bound of such an interval to about 5 % of its width.
     width = score.high - score.low
@@ -56,40 +56,33 @@ def test_the_interval_is_that_of_the_score() -> None:
 
 
 def test_a_team_is_predicted_by_hand(losses: MarginalLosses) -> None:
-    prediction = losses.predict({"pair": SMALL, "solo": SMALL})
+    prediction = losses.predict({"pair": SMALL, "solo": SMALL}, RUNGS)
     # Lost are 1 + 2 and 3 + 0: 3 of 20 in each episode. The ups and downs of the two cancel.
     assert (prediction.retention, prediction.standard_error) == pytest.approx((0.85, 0.0))
-    alone = losses.predict({"pair": SMALL})
+    alone = losses.predict({"pair": SMALL}, RUNGS)
     assert (alone.retention, alone.standard_error) == pytest.approx((0.9, 0.05))
-    assert losses.predict({}) == Prediction(retention=1.0, standard_error=0.0)
+    assert losses.predict({}, RUNGS) == Prediction(retention=1.0, standard_error=0.0)
 
 
 def test_the_prediction_is_one_less_the_sum_of_losses(losses: MarginalLosses) -> None:
     team = {"pair": SMALL, "solo": SMALL}
-    assert losses.predict(team).retention == pytest.approx(
-        1 - sum(losses.loss(group, spec).mean for group, spec in team.items())
+    assert losses.predict(team, RUNGS).retention == pytest.approx(
+        1 - sum(losses.loss(group, spec, RUNGS[group]).mean for group, spec in team.items())
     )
 
 
-def test_the_highest_rung_counts_unless_told_otherwise(losses: MarginalLosses) -> None:
+def test_a_student_is_another_one_at_each_rung(losses: MarginalLosses) -> None:
     losses.record("pair", SMALL, 2, TEACHER)
     losses.record("pair", SMALL, 0, RANDOM)
-    assert [losses.best_rung("pair", SMALL), losses.best_rung("solo", SMALL), losses.best_rung("pair", LARGE)] == [
-        2, 0, None
-    ]  # fmt: skip
-    assert losses.loss("pair", SMALL).mean == 0.0
-    assert losses.loss("pair", SMALL, 1).mean == pytest.approx(0.1)
-    assert losses.loss("pair", SMALL, 0).mean == pytest.approx(1.0)
-    assert losses.predict({"pair": SMALL, "solo": SMALL}, {"pair": 1}).retention == pytest.approx(0.85)
-    assert losses.predict({"pair": SMALL, "solo": SMALL}).retention == pytest.approx(0.95)
-    table = losses.means()
-    assert table["pair"] == pytest.approx({SMALL: 0.0})
-    assert table["solo"] == pytest.approx({SMALL: 0.05, LARGE: 0.0})
+    assert [losses.loss("pair", SMALL, rung).mean for rung in (0, 1, 2)] == pytest.approx([1.0, 0.1, 0.0])
+    team = {"pair": SMALL, "solo": SMALL}
+    retained = [losses.predict(team, {"pair": rung, "solo": 0}).retention for rung in (1, 2)]
+    assert retained == pytest.approx([0.85, 0.95])
 
 
 def test_what_was_not_played_is_not_predicted(losses: MarginalLosses) -> None:
-    with pytest.raises(KeyError, match="pair mlp 64 float: was not played alone'"):
-        losses.predict({"pair": LARGE})
+    with pytest.raises(KeyError, match="pair mlp 64 float: was not played alone at rung 1'"):
+        losses.predict({"pair": LARGE}, RUNGS)
     with pytest.raises(KeyError, match="pair mlp 16 w4a8i8: was not played alone at rung 0"):
         losses.loss("pair", SMALL, 0)
 
@@ -106,61 +99,8 @@ def test_a_teacher_no_better_than_random_play_is_refused() -> None:
 
 
 def test_a_single_episode_says_nothing_of_the_error() -> None:
-    losses = MarginalLosses(teacher=TEACHER[:1], random=RANDOM[:1], returns={("pair", SMALL, 0): np.array([-7.0])})
-    assert losses.predict({"pair": SMALL}) == Prediction(retention=pytest.approx(0.95), standard_error=math.inf)
-
-
-def test_it_is_read_as_it_was_written(losses: MarginalLosses, tmp_path: Path) -> None:
-    losses.save(tmp_path / "losses.npz")
-    again = MarginalLosses.load(tmp_path / "losses.npz")
-    assert list(again.returns) == list(losses.returns)
-    for key, returns in losses.returns.items():
-        assert np.array_equal(again.returns[key], returns)
-    assert np.array_equal(again.teacher, TEACHER)
-    assert np.array_equal(again.random, RANDOM)
-    assert [each.name for each in tmp_path.iterdir()] == ["losses.npz"]
-
-
-def test_nothing_recorded_is_read_as_nothing(tmp_path: Path) -> None:
-    MarginalLosses(teacher=TEACHER, random=RANDOM).save(tmp_path / "losses.npz")
-    assert MarginalLosses.load(tmp_path / "losses.npz").returns == {}
-
-
-def test_a_file_that_cannot_be_written(losses: MarginalLosses, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"losses.npz: cannot be written: No such file"):
-        losses.save(tmp_path / "missing" / "losses.npz")
-
-
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"losses.npz: cannot be read: No such file"):
-        MarginalLosses.load(tmp_path / "losses.npz")
-
-
-def test_a_damaged_file(losses: MarginalLosses, tmp_path: Path) -> None:
-    path = tmp_path / "losses.npz"
-    losses.save(path)
-    whole = path.read_bytes()
-    for damaged in (b"", b"{}", whole[: len(whole) // 2]):
-        path.write_bytes(damaged)
-        with pytest.raises(RunError, match=r"losses.npz: is damaged"):
-            MarginalLosses.load(path)
-
-
-@pytest.mark.parametrize(
-    "keys",
-    [
-        "{",
-        "[]",  # three rows of returns without a key
-        json.dumps([["pair", {"family": "mlp"}, 0]]),
-        json.dumps([["pair", mlp("float", 64).as_json(), "high"]]),
-        json.dumps([7]),
-    ],
-)
-def test_keys_that_are_none(keys: str, tmp_path: Path) -> None:
-    path = tmp_path / "losses.npz"
-    np.savez(path, teacher=TEACHER, random=RANDOM, returns=TEACHER[None], keys=np.array(keys))
-    with pytest.raises(RunError, match=r"losses.npz: is damaged"):
-        MarginalLosses.load(path)
+    losses = MarginalLosses(teacher=TEACHER[:1], random=RANDOM[:1], returns={("pair", SMALL, 1): np.array([-7.0])})
+    assert losses.predict({"pair": SMALL}, RUNGS) == Prediction(retention=pytest.approx(0.95), standard_error=math.inf)
 
 
 def teams(count: int, bend: float, noise: float, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -66,7 +66,8 @@ def test_a_pool_trains_once_and_each_group_plays_its_student(schooling: Schoolin
     ]  # fmt: skip
     # Four students a group would make sixteen teams: nobody plays those for a prediction.
     assert bring(schooling, {"left": mlp(8), "right": mlp(4)}, 0) == ["play right mlp 4 float, rung 0"]
-    assert schooling.losses.predict({"left": mlp(8), "right": mlp(4)}).retention == pytest.approx(1 - 0.3 - 0.3)
+    predicted = schooling.losses.predict({"left": mlp(8), "right": mlp(4)}, {"left": 0, "right": 0})
+    assert predicted.retention == pytest.approx(1 - 0.3 - 0.3)
 
 
 def test_a_quantized_student_takes_its_float_one_along(schooling: Schooling) -> None:

@@ -28,7 +28,7 @@ from kdnas.policies.actions import Discrete
 from kdnas.profiling import OnnxTarget, Pricer
 from kdnas.spaces.space import BaseTable, GroupTable, SpaceConfig, make_space
 from kdnas.spaces.spec import StudentSpec
-from kdnas.study.board import Board, Team, price_options
+from kdnas.study.board import Board, Lineup, price_options
 from kdnas.study.front import hypervolume
 from kdnas.study.gate import Gate
 from kdnas.study.proposer import MOVES, UNIFORM, explore, propose, starting_teams
@@ -112,16 +112,16 @@ def _loss(spec: StudentSpec) -> float:
     return float((8 / np.mean(spec.hidden)) ** 1.3 * {32: 1.0, 8: 1.05, 4: 1.6}[spec.bits.weight])
 
 
-def _hypervolume(board: Board, teams: Iterable[Team]) -> float:
+def _hypervolume(board: Board, teams: Iterable[Lineup]) -> float:
     return hypervolume([board.outcome(team).objectives for team in teams], board.teacher)
 
 
-def _front_share(board: Board, teams: Sequence[Team], seed: int) -> float:
+def _front_share(board: Board, teams: Sequence[Lineup], seed: int) -> float:
     """Hypervolume of the teams over that of all there are."""
     return _hypervolume(board, teams) / _hypervolume(board, product(*(range(len(o)) for o in board.options.values())))
 
 
-def _scalarised_share(board: Board, teams: Sequence[Team], seed: int) -> float:
+def _scalarised_share(board: Board, teams: Sequence[Lineup], seed: int) -> float:
     """Mean over rates of exchange of (best uniform - best of the teams) / (best uniform - optimum).
 
     Rates at which a uniform team is the optimum (the cheapest everywhere) say nothing and are drawn again.

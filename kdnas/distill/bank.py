@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from kdnas.config.study import DistillTable
 from kdnas.distill.pool import Pool
-from kdnas.distill.progress import Progress
+from kdnas.distill.snapshot import Snapshot
 from kdnas.distill.stage import Stage, last_stage
 from kdnas.envs.spec import EnvSpec
 from kdnas.errors import BundleError, ConfigError, RunError
@@ -115,9 +115,9 @@ class StudentBank:
         Raises:
             RunError: it is not there, not readable, or its weights are not those of the spec.
         """
-        return self.load_progress(pool, stage)[0]
+        return self.load_snapshot(pool, stage)[0]
 
-    def load_progress(self, pool: Pool, stage: Stage) -> tuple[Student, Progress | None]:
+    def load_snapshot(self, pool: Pool, stage: Stage) -> tuple[Student, Snapshot | None]:
         """A banked student, and from where its next rung goes on.
 
         Raises:
@@ -131,7 +131,7 @@ class StudentBank:
             stored = facts["normalisation"]
             normalisation = Normalisation(shift=tuple(stored[0]), scale=tuple(stored[1])) if stored else None
             since = {name.removeprefix(_SINCE): tensors.pop(name) for name in list(tensors) if name.startswith(_SINCE)}
-            progress = Progress.from_tensors(since) if since else None
+            snapshot = Snapshot.from_tensors(since) if since else None
             spaces = replace(pool.spaces, pruned=tuple(facts["pruned"]))
             student = rebuild_student(spec, spaces, tensors, normalisation=normalisation, where=str(path))
         except (OSError, SafetensorError, ValueError, LookupError, TypeError, ConfigError, BundleError) as error:
@@ -139,7 +139,7 @@ class StudentBank:
             raise RunError(
                 f"{path}: banked student {stage} cannot be used: {said}; delete the file to train it anew"
             ) from error
-        return student, progress
+        return student, snapshot
 
     def team(self, spec: EnvSpec, pools: Mapping[str, Pool], candidate: Mapping[str, StudentSpec]) -> Team:
         """The team of a candidate, group -> spec, whose students are all banked and completely trained.
@@ -157,7 +157,7 @@ class StudentBank:
         *,
         steps: int = 0,
         parent: Stage | None = None,
-        progress: Progress | None = None,
+        snapshot: Snapshot | None = None,
     ) -> None:
         """Write the student of a stage, how many steps it took, whom it comes of, and from where its next rung goes on.
 
@@ -176,7 +176,7 @@ class StudentBank:
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            since = {f"{_SINCE}{name}": tensor for name, tensor in progress.tensors().items()} if progress else {}
+            since = {f"{_SINCE}{name}": tensor for name, tensor in snapshot.tensors().items()} if snapshot else {}
             write_tensors(part, student_tensors(student) | since, facts)
             part.replace(path)
         except OSError as error:

@@ -14,7 +14,7 @@ from kdnas.distill.inheritance import HELD_OUT, inherit
 from kdnas.distill.lessons import Lessons, split_tracks
 from kdnas.distill.memory import LessonMemory
 from kdnas.distill.polish import polish
-from kdnas.distill.progress import Progress
+from kdnas.distill.snapshot import Snapshot
 from kdnas.distill.stage import Effort, Stage, last_stage
 from kdnas.distill.teaching import Teaching, ask
 from kdnas.distill.trainer import Training, train
@@ -30,7 +30,7 @@ def make_student(
     demonstrations: Lessons,
     *,
     seed: int,
-    since: Progress | None = None,
+    since: Snapshot | None = None,
 ) -> tuple[Student, Training]:
     """Train one stage of a lineage from the one before it (None for an ancestor), or from a wider relative.
 

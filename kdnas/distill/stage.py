@@ -12,7 +12,7 @@ class Stage:
 
     Rungs are shares of the recovery (`DistillTable.rungs`): a student that a race leaves behind has cost the first
     ones only. Each ends with a learning rate that falls to 0, so that a student is as good there as its steps allow;
-    the next one goes on from where it had not fallen yet (`Progress`).
+    the next one goes on from where it had not fallen yet (`Snapshot`).
     """
 
     spec: StudentSpec

@@ -12,7 +12,7 @@ from kdnas.distill.classroom import Classroom
 from kdnas.distill.lessons import Lessons
 from kdnas.distill.memory import LessonMemory
 from kdnas.distill.pool import draw_seats, student_among_teachers
-from kdnas.distill.progress import Progress
+from kdnas.distill.snapshot import Snapshot
 from kdnas.distill.teaching import Teaching
 from kdnas.distill.thresholds import Plateau
 from kdnas.errors import StudentError
@@ -38,7 +38,7 @@ class Training:
     """Those of an earlier part that it went on from included."""
     loss: float
     """Mean of the last `CHECK_EVERY` steps; 0 where there were none."""
-    progress: Progress | None = None
+    snapshot: Snapshot | None = None
     """Where it stood before it cooled down; None where it had not begun."""
 
 
@@ -53,7 +53,7 @@ def train(
     learning_rate: float,
     seed: int,
     held_out: Lessons | None = None,
-    since: Progress | None = None,
+    since: Snapshot | None = None,
 ) -> Training:
     """Train a student in place for at most so many Adam steps, those before `since` included.
 
@@ -79,7 +79,7 @@ def train(
     student.train()
     rounds = [index * steps // on_policy_rounds for index in range(on_policy_rounds)]
     pending = rounds[1:] if student.spec == student.spec.dense else rounds
-    step, progress = 0, since
+    step, snapshot = 0, since
     if since is not None:
         since.restore(parameters, optimizer)
         step = since.step
@@ -104,7 +104,7 @@ def train(
                 falls_from, last = step, step + cooling
             student.train()
         if step == falls_from and step:
-            progress = Progress.of(step, parameters, optimizer)
+            snapshot = Snapshot.of(step, parameters, optimizer)
         left = min((last - step) / cooling, 1.0)
         for setting in optimizer.param_groups:
             setting["lr"] = learning_rate * left
@@ -124,7 +124,7 @@ def train(
         settling.settle(1.0)
     student.eval().to("cpu")
     student.check_finite()
-    return Training(steps=step, loss=loss_mean, progress=progress)
+    return Training(steps=step, loss=loss_mean, snapshot=snapshot)
 
 
 def join_gradients(parameters: Sequence[nn.Parameter]) -> Tensor:

@@ -15,7 +15,7 @@ from kdnas.study.front import Objectives
 from kdnas.study.gate import Gate
 from kdnas.study.prediction import Correction
 
-Team = tuple[int, ...]
+Lineup = tuple[int, ...]
 """One place among the options for each group, in the order of the groups."""
 
 
@@ -79,7 +79,7 @@ class Board:
         self._sums = [[each.cost.times(teacher.seats[group]) for each in own] for group, own in self.options.items()]
         self._places = {group: {each.spec: at for at, each in enumerate(own)} for group, own in self.options.items()}
 
-    def outcome(self, team: Team) -> Outcome:
+    def outcome(self, team: Lineup) -> Outcome:
         """Predict and price a team."""
         retention = 1.0 - sum(own[place].loss for own, place in zip(self.options.values(), team, strict=True))
         if self._correction is not None:
@@ -91,11 +91,11 @@ class Board:
             violations={name: item.violation(item.metric.read(total), limit) for name, item, limit in self._limits},
         )
 
-    def candidate(self, team: Team) -> dict[str, StudentSpec]:
+    def candidate(self, team: Lineup) -> dict[str, StudentSpec]:
         """The specs of a team."""
         return {group: own[place].spec for (group, own), place in zip(self.options.items(), team, strict=True)}
 
-    def team(self, candidate: Candidate) -> Team | None:
+    def team(self, candidate: Candidate) -> Lineup | None:
         """The places of a candidate's specs; None where one of them is not on the board."""
         places = [self._places[group].get(candidate[group]) for group in self.options]
         return tuple(place for place in places if place is not None) if None not in places else None

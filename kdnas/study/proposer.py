@@ -16,7 +16,7 @@ import numpy as np
 from kdnas.budgets.cost import TeamCost
 from kdnas.spaces.space import Candidate
 from kdnas.spaces.spec import StudentSpec
-from kdnas.study.board import Board, Outcome, Team
+from kdnas.study.board import Board, Lineup, Outcome
 from kdnas.study.front import Objectives, hypervolume, non_dominated
 
 POPULATION = 50
@@ -86,7 +86,7 @@ def propose(
     ]
 
 
-def starting_teams(board: Board) -> list[Team]:
+def starting_teams(board: Board) -> list[Lineup]:
     """Teams to begin with: uniform ones, and the best for many rates of exchange between retention and price.
 
     Losses and prices are sums over groups, so the team with the least loss + rate x price is each group's own choice:
@@ -112,8 +112,8 @@ def starting_teams(board: Board) -> list[Team]:
 
 
 def explore(
-    board: Board, starts: Sequence[Team], *, evaluations: int, seed: int, moves: int = MOVES
-) -> dict[Team, Outcome]:
+    board: Board, starts: Sequence[Lineup], *, evaluations: int, seed: int, moves: int = MOVES
+) -> dict[Lineup, Outcome]:
     """Go through so many teams with NSGA-II; returns each distinct one with its outcome.
 
     The starts come first, evenly thinned to half of the evaluations. Of each later generation `moves` teams are steps
@@ -132,7 +132,7 @@ def explore(
     distinct = list(dict.fromkeys(starts))
     queue = distinct[:: max(1, math.ceil(2 * len(distinct) / max(evaluations, 1)))]
     begun = len(queue)
-    found: dict[Team, Outcome] = {}
+    found: dict[Lineup, Outcome] = {}
     for number in range(evaluations):
         if found and number >= begun and (number - begun) % POPULATION == 0:
             queue = _steps(board, found, moves, random)
@@ -181,7 +181,7 @@ def rank(
     return [*order, *((place, 0.0) for _, place in nearest)]
 
 
-def _steps(board: Board, found: Mapping[Team, Outcome], count: int, random: Random) -> list[Team]:
+def _steps(board: Board, found: Mapping[Lineup, Outcome], count: int, random: Random) -> list[Lineup]:
     """So many teams that are new, a step to the next option in one group away from the feasible front.
 
     While nothing is feasible, from the team that is nearest to it.
@@ -190,7 +190,7 @@ def _steps(board: Board, found: Mapping[Team, Outcome], count: int, random: Rand
     front = [feasible[place] for place in non_dominated([found[team].objectives for team in feasible])]
     parents = front or [min(found, key=lambda team: sum(max(0.0, over) for over in found[team].violations.values()))]
     sizes = [len(own) for own in board.options.values()]
-    steps: dict[Team, None] = {}
+    steps: dict[Lineup, None] = {}
     for _ in range(10 * count):  # near the end most neighbours are known
         if len(steps) == count:
             break

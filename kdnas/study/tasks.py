@@ -175,7 +175,7 @@ def _train(desk: _Desk, pool: Pool, stage: Stage) -> None:
     bank, line = desk.bank, lineage(stage)
     seed = bank.training_seed(pool, stage)
     ancestry = line[-2] if len(line) > 1 else None
-    parent, since = bank.load_progress(pool, ancestry) if ancestry else (None, None)
+    parent, since = bank.load_snapshot(pool, ancestry) if ancestry else (None, None)
     begins = ancestry is not None and ancestry.is_ancestor and not stage.spec.bits.quantized
     if parent is not None and begins and bank.recipe.relatives:
         relatives = nearest_relatives(stage.spec, bank.stages(pool), pool, bank.recipe)
@@ -185,8 +185,8 @@ def _train(desk: _Desk, pool: Pool, stage: Stage) -> None:
     goes_on = parent is not None and parent.spec == stage.spec
     student, training = make_student(stage, parent, room, lessons, seed=seed, since=since if goes_on else None)
     ends = stage.is_ancestor or stage.spec.bits.quantized or stage == bank.last(stage.spec)
-    progress = None if ends else training.progress
-    bank.store(pool, student, stage, steps=training.steps, parent=ancestry, progress=progress)
+    snapshot = None if ends else training.snapshot
+    bank.store(pool, student, stage, steps=training.steps, parent=ancestry, snapshot=snapshot)
 
 
 def play_team(players: Mapping[str, Stage] | str, seeds: list[int], real: bool) -> NDArray[np.float64]:

@@ -139,7 +139,7 @@ def _named(setup: Setup, pool: Pool, stages: list[Stage]) -> list[Stage]:
 
 def _is_whole(bank: StudentBank, pool: Pool, stage: Stage) -> bool:
     try:
-        bank.load_progress(pool, stage)
+        bank.load_snapshot(pool, stage)
     except RunError:  # it is trained anew
         return False
     return True

@@ -7,7 +7,7 @@ import torch
 
 from kdnas.config.study import DistillTable
 from kdnas.distill import Pool, Stage, StudentBank
-from kdnas.distill.progress import Progress
+from kdnas.distill.snapshot import Snapshot
 from kdnas.envs import AgentSpec, EnvSpec
 from kdnas.envs.view import View
 from kdnas.errors import RunError
@@ -20,7 +20,7 @@ SPACES = AgentSpec(observation_size=3, actions=Discrete(4))
 POOL = Pool(name="a", groups=("a", "b"), spaces=SPACES, teacher_digest="0123")
 SPEC = StudentSpec(family="mlp", base=(16,), hidden=(8,))
 STAGE = Stage(spec=SPEC, rung=2)
-PROGRESS = Progress(step=7, parameters=torch.arange(3.0), mean=torch.tensor([0.1, 0.2, 0.3]), square=torch.ones(3))
+SNAPSHOT = Snapshot(step=7, parameters=torch.arange(3.0), mean=torch.tensor([0.1, 0.2, 0.3]), square=torch.ones(3))
 
 
 @pytest.fixture
@@ -127,17 +127,17 @@ def test_a_file_says_how_long_its_student_was_trained(bank: StudentBank) -> None
 
 
 def test_a_file_keeps_from_where_its_student_goes_on(bank: StudentBank) -> None:
-    bank.store(POOL, student(), STAGE, progress=PROGRESS)
-    again, since = bank.load_progress(POOL, STAGE)
+    bank.store(POOL, student(), STAGE, snapshot=SNAPSHOT)
+    again, since = bank.load_snapshot(POOL, STAGE)
     assert since is not None
     assert since.step == 7
     for name in ("parameters", "mean", "square"):
-        assert torch.equal(getattr(since, name), getattr(PROGRESS, name))
+        assert torch.equal(getattr(since, name), getattr(SNAPSHOT, name))
     seen = torch.randn(500, 3, generator=torch.Generator().manual_seed(1))
     assert torch.equal(again(seen), student()(seen))
     assert torch.equal(bank.load(POOL, STAGE)(seen), again(seen))
     bank.store(POOL, student(), STAGE)
-    assert bank.load_progress(POOL, STAGE)[1] is None
+    assert bank.load_snapshot(POOL, STAGE)[1] is None
 
 
 @pytest.mark.parametrize(("rungs", "last"), [((0.11, 0.33, 1.0), 2), ((1.0,), 0)])
@@ -202,14 +202,14 @@ def _relabel(path: Path) -> None:
 
 
 def _shorten(path: Path) -> None:
-    """Of the progress one tensor is of fewer parameters."""
+    """Of the snapshot one tensor is of fewer parameters."""
     tensors, facts = read_tensors(path)
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     write_tensors(path, tensors | {"since.mean": tensors["since.mean"][:2].clone()}, facts)
 
 
 def _lose(path: Path) -> None:
-    """Of the progress one tensor is missing."""
+    """Of the snapshot one tensor is missing."""
     tensors, facts = read_tensors(path)
     write_tensors(path, {name: tensor.clone() for name, tensor in tensors.items() if name != "since.step"}, facts)
 
@@ -227,13 +227,13 @@ def _strip(path: Path) -> None:
         (_poison, "'linears.1.bias' holds NaN or infinity"),
         (_relabel, "it holds"),
         (_strip, "cannot be used"),
-        (_shorten, "its progress is damaged"),
+        (_shorten, "its snapshot is damaged"),
         (_lose, "cannot be used: 'step'"),
         (Path.unlink, "cannot be used"),
     ],
 )
 def test_a_damaged_student_names_its_file(bank: StudentBank, damage: Any, said: str) -> None:
-    bank.store(POOL, student(), STAGE, progress=PROGRESS)
+    bank.store(POOL, student(), STAGE, snapshot=SNAPSHOT)
     (path,) = bank.folder.iterdir()
     damage(path)
     sentence = rf"^{path}: banked student mlp 8 float, rung 2 .*{said}.*; delete the file to train it"

@@ -6,7 +6,6 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from kdnas.compress import quantize, training_twin
 from kdnas.distill import Classroom, LessonMemory, Lessons, Teaching, Training, divergence, train
-from kdnas.distill.progress import Progress
 from kdnas.distill.trainer import play_on_policy
 from kdnas.errors import StudentError
 from kdnas.spaces import StudentSpec
@@ -42,7 +41,7 @@ def learn(
     learning_rate: float = 0.01,
     seed: int = 1,
     held_out: Lessons | None = None,
-    since: Progress | None = None,
+    since: Snapshot | None = None,
 ) -> Training:
     return train(
         student,
@@ -125,7 +124,7 @@ def test_who_goes_on_plays_the_rounds_of_before_again(
     student = fresh(room, spec)
     count = sum(parameter.numel() for parameter in student.parameters())
     nothing = torch.zeros(count)
-    since = Progress(step=step, parameters=nothing, mean=nothing, square=torch.ones(count))
+    since = Snapshot(step=step, parameters=nothing, mean=nothing, square=torch.ones(count))
     memory = LessonMemory(demonstrations, 10_000, seeded(0))
     sizes: list[int] = []
     hook = register_optimizer_step_pre_hook(lambda *_: sizes.append(memory.size))

@@ -64,18 +64,18 @@ def test_a_rung_goes_on_from_the_one_below(setup: Setup, desk: Path) -> None:
     weights, moments = [], []
     for stage, begins in zip(SMALL, (5, 14, None), strict=True):
         train_student("left", stage)
-        student, progress = bank.load_progress(pool, stage)
+        student, snapshot = bank.load_snapshot(pool, stage)
         weights.append(student.network.linears[0].weight)
         # Nobody goes on from the last one, nor from an ancestor or from integers.
-        assert (progress.step if progress else None) == begins
-        moments.append(progress)
+        assert (snapshot.step if snapshot else None) == begins
+        moments.append(snapshot)
     assert not torch.equal(weights[0], weights[1])
     assert moments[1] is not None
     # Where the second one stood is not where its student ended: it had not cooled down.
     assert len(moments[1].parameters) == sum(parameter.numel() for parameter in student.parameters())
     train_student("left", NARROW)
     for stage in (DENSE, NARROW):
-        assert bank.load_progress(pool, stage)[1] is None
+        assert bank.load_snapshot(pool, stage)[1] is None
 
 
 def test_a_rung_that_is_trained_again_is_the_same(setup: Setup, desk: Path) -> None:

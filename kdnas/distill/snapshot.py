@@ -1,4 +1,4 @@
-"""`Progress`: where a training stood before it cooled down, so that a later rung goes on from there."""
+"""`Snapshot`: where a training stood before it cooled down, so that a later rung goes on from there."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class Snapshot:
     """Weights and Adam's moments at a step of a training whose learning rate had not fallen yet.
 
     From here a longer training has the schedule that it would have had at once, and a rung costs no more than its own
@@ -24,7 +24,7 @@ class Progress:
     """(P,), and of its square."""
 
     @classmethod
-    def of(cls, step: int, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Adam) -> "Progress":
+    def of(cls, step: int, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Adam) -> "Snapshot":
         """A copy of where a training stands."""
         states = [optimizer.state[parameter] for parameter in parameters]
         return cls(
@@ -59,22 +59,22 @@ class Progress:
         return {"step": step, "parameters": self.parameters, "mean": self.mean, "square": self.square}
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor]) -> "Progress":
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> "Snapshot":
         """Read back what `tensors` gave.
 
         Raises:
             ValueError, KeyError: they are not of one training.
         """
-        progress = cls(
+        snapshot = cls(
             step=int(tensors["step"]),
             parameters=tensors["parameters"],
             mean=tensors["mean"],
             square=tensors["square"],
         )
-        of_one = progress.parameters.shape == progress.mean.shape == progress.square.shape
-        if not of_one or progress.parameters.ndim != 1 or progress.step < 1:
-            raise ValueError("its progress is damaged")
-        return progress
+        of_one = snapshot.parameters.shape == snapshot.mean.shape == snapshot.square.shape
+        if not of_one or snapshot.parameters.ndim != 1 or snapshot.step < 1:
+            raise ValueError("its snapshot is damaged")
+        return snapshot
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from kdnas.distill import Classroom, LessonMemory, Lessons, Teaching, train
-from kdnas.distill.progress import Progress
+from kdnas.distill.snapshot import Snapshot
 from kdnas.spaces import StudentSpec
 from kdnas.students import Student, load_family
 
@@ -54,8 +54,8 @@ class Diary:
 
 
 def learn(
-    room: Classroom, lessons: Lessons, *, steps: int, since: Progress | None = None
-) -> tuple[Diary, Progress, Tensor]:
+    room: Classroom, lessons: Lessons, *, steps: int, since: Snapshot | None = None
+) -> tuple[Diary, Snapshot, Tensor]:
     """Train the same untrained student; returns what was noted, where it stood before its cool-down, and its end."""
     begins = since.step if since else 0
     network = load_family("mlp").build(SPEC, room.pool.spaces, seeded(3))
@@ -75,24 +75,24 @@ def learn(
         )
     finally:
         hook.remove()
-    assert training.progress is not None
+    assert training.snapshot is not None
     assert training.steps == steps
-    return diary, training.progress, torch.cat([parameter.detach().flatten() for parameter in student.parameters()])
+    return diary, training.snapshot, torch.cat([parameter.detach().flatten() for parameter in student.parameters()])
 
 
 def test_a_training_that_was_cut_is_the_one_that_was_not(make_room: MakeRoom, demonstrations: Lessons) -> None:
     room = make_room()
     uncut, _, end = learn(room, demonstrations, steps=STEPS)
-    short, progress, left = learn(room, demonstrations, steps=round(RUNG * STEPS))
-    assert progress.step == CUT
+    short, snapshot, left = learn(room, demonstrations, steps=round(RUNG * STEPS))
+    assert snapshot.step == CUT
     # Up to there the short one is the long one.
     assert {step: short.rates[step] for step in range(CUT)} == {step: uncut.rates[step] for step in range(CUT)}
-    assert torch.equal(progress.parameters, uncut.weights[CUT])
+    assert torch.equal(snapshot.parameters, uncut.weights[CUT])
     # Then it cooled down, and was another student when it ended.
     assert short.rates[CUT + 98] == pytest.approx(0.01 / 99)
     assert not torch.equal(left, end)
 
-    resumed, later, resumed_end = learn(room, demonstrations, steps=STEPS, since=progress)
+    resumed, later, resumed_end = learn(room, demonstrations, steps=STEPS, since=snapshot)
     # From there on it keeps the rate that the long one had, as if it had never fallen: constant to 700, then to 0.
     assert resumed.rates == {step: rate for step, rate in uncut.rates.items() if step >= CUT}
     assert resumed.rates[699] == resumed.rates[700] == 0.01
@@ -102,12 +102,12 @@ def test_a_training_that_was_cut_is_the_one_that_was_not(make_room: MakeRoom, de
     assert later.step == 700
 
 
-def test_a_progress_that_ends_where_the_next_begins_is_kept(make_room: MakeRoom, demonstrations: Lessons) -> None:
+def test_a_snapshot_that_ends_where_the_next_begins_is_kept(make_room: MakeRoom, demonstrations: Lessons) -> None:
     room = make_room()
-    _, progress, _ = learn(room, demonstrations, steps=330)
-    _, again, _ = learn(room, demonstrations, steps=330, since=progress)
-    assert again.step == progress.step
-    assert torch.equal(again.square, progress.square)
+    _, snapshot, _ = learn(room, demonstrations, steps=330)
+    _, again, _ = learn(room, demonstrations, steps=330, since=snapshot)
+    assert again.step == snapshot.step
+    assert torch.equal(again.square, snapshot.square)
 
 
 def made(sizes: tuple[int, ...]) -> tuple[list[nn.Parameter], torch.optim.Adam]:
@@ -116,17 +116,17 @@ def made(sizes: tuple[int, ...]) -> tuple[list[nn.Parameter], torch.optim.Adam]:
 
 
 @pytest.fixture
-def stood() -> Progress:
+def stood() -> Snapshot:
     """After two steps whose gradients are 1 and then 3, of two parameters of two and one numbers."""
     parameters, optimizer = made((2, 1))
     for gradient in (1.0, 3.0):
         for parameter in parameters:
             parameter.grad = torch.full_like(parameter, gradient)
         optimizer.step()
-    return Progress.of(2, parameters, optimizer)
+    return Snapshot.of(2, parameters, optimizer)
 
 
-def test_what_is_kept_by_hand(stood: Progress) -> None:
+def test_what_is_kept_by_hand(stood: Snapshot) -> None:
     # .1 x 1 = .1, and .9 x .1 + .1 x 3 = .39; .001 x 1, and .999 x .001 + .001 x 9 = .009999.
     torch.testing.assert_close(stood.mean, torch.full((3,), 0.39))
     torch.testing.assert_close(stood.square, torch.full((3,), 0.009999))
@@ -135,10 +135,10 @@ def test_what_is_kept_by_hand(stood: Progress) -> None:
     assert stood.parameters[0] == stood.parameters[2] < 0.9
 
 
-def test_it_is_restored_into_another_optimizer(stood: Progress) -> None:
+def test_it_is_restored_into_another_optimizer(stood: Snapshot) -> None:
     parameters, optimizer = made((2, 1))
     stood.restore(parameters, optimizer)
-    again = Progress.of(2, parameters, optimizer)
+    again = Snapshot.of(2, parameters, optimizer)
     for name in ("parameters", "mean", "square"):
         assert torch.equal(getattr(again, name), getattr(stood, name))
     # What the optimizer then does with its state leaves what was kept as it is.
@@ -150,13 +150,13 @@ def test_it_is_restored_into_another_optimizer(stood: Progress) -> None:
     assert {float(state["step"]) for state in optimizer.state.values()} == {3.0}
 
 
-def test_another_number_of_parameters_cannot_go_on(stood: Progress) -> None:
+def test_another_number_of_parameters_cannot_go_on(stood: Snapshot) -> None:
     with pytest.raises(ValueError, match="4 parameters cannot go on from 3"):
         stood.restore(*made((2, 2)))
 
 
-def test_tensors_come_back(stood: Progress) -> None:
-    again = Progress.from_tensors(stood.tensors())
+def test_tensors_come_back(stood: Snapshot) -> None:
+    again = Snapshot.from_tensors(stood.tensors())
     assert again.step == 2
     for name in ("parameters", "mean", "square"):
         assert torch.equal(getattr(again, name), getattr(stood, name))
@@ -172,14 +172,14 @@ def test_tensors_come_back(stood: Progress) -> None:
         {"step": torch.tensor(0)},
     ],
 )
-def test_damaged_tensors_are_refused(stood: Progress, change: dict[str, Tensor]) -> None:
-    with pytest.raises(ValueError, match="its progress is damaged"):
-        Progress.from_tensors(stood.tensors() | change)
+def test_damaged_tensors_are_refused(stood: Snapshot, change: dict[str, Tensor]) -> None:
+    with pytest.raises(ValueError, match="its snapshot is damaged"):
+        Snapshot.from_tensors(stood.tensors() | change)
 
 
 @pytest.mark.parametrize("name", ["step", "parameters", "mean", "square"])
-def test_missing_tensors_are_refused(stood: Progress, name: str) -> None:
+def test_missing_tensors_are_refused(stood: Snapshot, name: str) -> None:
     tensors = stood.tensors()
     del tensors[name]
     with pytest.raises(KeyError, match=name):
-        Progress.from_tensors(tensors)
+        Snapshot.from_tensors(tensors)

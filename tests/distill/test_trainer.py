@@ -6,6 +6,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from kdnas.compress import quantize, training_twin
 from kdnas.distill import Classroom, LessonMemory, Lessons, Teaching, Training, divergence, train
+from kdnas.distill.snapshot import Snapshot
 from kdnas.distill.trainer import play_on_policy
 from kdnas.errors import StudentError
 from kdnas.spaces import StudentSpec

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kdnas.evaluation.score import Score
+from kdnas.evaluation.sequential import Rival
 from kdnas.spaces.space import Candidate
 from kdnas.spaces.spec import StudentSpec
 from kdnas.study.front import Objectives
@@ -76,6 +77,11 @@ class Played:
     """(e,), of as many search episodes as it took."""
     predicted: float
     """What the sum of its students' losses said."""
+
+    @property
+    def rival(self) -> Rival:
+        """Whom others that cost no less are compared with."""
+        return Rival(returns=self.returns, flops=self.objectives[1], memory_bytes=self.objectives[2])
 
 
 @dataclass(frozen=True, kw_only=True)

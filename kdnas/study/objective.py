@@ -2,16 +2,14 @@
 
 import math
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kdnas.evaluation.score import make_score
-from kdnas.evaluation.sequential import Outlook, Rival, judge, stages
+from kdnas.evaluation.sequential import Outlook, judge, stages
 from kdnas.study.asking import Asking
 from kdnas.study.attempt import Attempt, Lost, Played, Signature, signature
 from kdnas.study.field import Field
@@ -22,6 +20,7 @@ from kdnas.study.race import Standing
 from kdnas.study.returns import ReturnsFolder
 from kdnas.study.schooling import Schooling, is_fatal
 from kdnas.study.setup import Setup
+from kdnas.study.stopwatch import Stopwatch
 from kdnas.study.tasks import play_team
 from kdnas.study.watch import Progress
 from kdnas.study.workers import Workers, failure_reason, result_of
@@ -54,7 +53,7 @@ class Objective:
     """Teams that a race or their first episodes left behind."""
     counts: dict[str, int] = field(default_factory=lambda: {"done": 0, "rejected": 0, "outraced": 0, "failed": 0})
     points: list[Objectives] = field(default_factory=list)
-    storing_s: float = 0.0
+    storing: Stopwatch = field(default_factory=Stopwatch)
     """Time in the sampler, the proposer and the storage."""
 
     def __post_init__(self) -> None:
@@ -84,11 +83,11 @@ class Objective:
         """Ask for one candidate, price it, and set every constraint; an infeasible one ends here as PRUNED."""
         active = [attempt.candidate for attempt in self.active.values()]
         beaten = [lost.candidate for lost in self.lost.values() if lost.rung == self.last_rung]
-        with self._storing():
+        with self.storing:
             trial = self.asking.next_trial(self.played, active, beaten)
             candidate = self.setup.space.sample(trial)
         verdict = self.gate.judge(candidate, measure_all=True)
-        with self._storing():
+        with self.storing:
             for name, violation in verdict.violations.items():
                 trial.set_constraint(name, violation)
             trial.set_user_attr("candidate", {group: str(spec) for group, spec in candidate.items()})
@@ -193,17 +192,6 @@ class Objective:
             seconds=time.monotonic() - self.started,
         )
 
-    @property
-    def storing_share(self) -> float:
-        """Share of the search so far that the coordinator was at its sampler, proposer and storage."""
-        return self.storing_s / max(time.monotonic() - self.started, 1e-9)
-
-    @contextmanager
-    def _storing(self) -> Iterator[None]:
-        begun = time.monotonic()
-        yield
-        self.storing_s += time.monotonic() - begun
-
     def _school(self, attempt: Attempt) -> None:
         """Have its students brought to its rung; those that are there already carry it on to theirs."""
         reason = self.schooling.request(attempt.candidate, attempt.rung)
@@ -253,10 +241,7 @@ class Objective:
         attempt.parts.append(future.result())
         attempt.stage += 1
         team = attempt.verdict.cost.team
-        rivals = [
-            Rival(returns=other.returns, flops=other.objectives[1], memory_bytes=other.objectives[2])
-            for other in self.played.values()
-        ]
+        rivals = [other.rival for other in self.played.values()]
         outlook = judge(attempt.returns, team.flops, team.memory_bytes, rivals, looks=len(self.stages))
         if outlook is Outlook.OPEN and attempt.stage < len(self.stages):
             self._play(attempt)
@@ -286,7 +271,7 @@ class Objective:
         )
 
     def _tell(self, attempt: Attempt, played: Played) -> None:
-        with self._storing():
+        with self.storing:
             attempt.trial.set_user_attr("score", played.score.as_json())
             attempt.trial.set_user_attr("predicted", played.predicted)
             attempt.note_rungs()
@@ -302,7 +287,7 @@ class Objective:
         """End a trial as PRUNED, with how far it had come."""
         from optuna.trial import TrialState
 
-        with self._storing():
+        with self.storing:
             attempt.trial.set_user_attr("reason", reason)
             attempt.trial.set_user_attr("ended", count)
             attempt.note_rungs()

@@ -1,12 +1,10 @@
 """The one flow: from a study and a budget to students that are ready to deploy."""
 
-import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from kdnas.config.numbers import format_features
@@ -27,6 +25,7 @@ from kdnas.study.device_profile import (
 from kdnas.study.finish import best_members, deliver_all, references, score_finally
 from kdnas.study.front import ParetoFront
 from kdnas.study.gate import Gate
+from kdnas.study.interrupt import ctrl_c
 from kdnas.study.leases import Leases
 from kdnas.study.objective import Objective
 from kdnas.study.prediction import MarginalLosses
@@ -216,7 +215,7 @@ def _search(
         if config.search.anchors:
             enqueue_anchors(study, setup, gate, report)
         watch.message(f"searching {config.search.trials} candidates with {count} workers")
-        with _ctrl_c() as stop:
+        with ctrl_c() as stop:
             room.stopping = stop.is_set
             try:
                 _run_trials(objective, config.search.trials, watch, stop)
@@ -224,7 +223,7 @@ def _search(
                 room.keep_trying(replace(profile, measured=gate.pricer.measurements()).write, run.path / PROFILE)
         if stop.is_set():
             raise SearchInterrupted
-        watch.message(f"asking and storing took {100 * objective.storing_share:.1f} % of the search")
+        watch.message(f"asking and storing took {100 * objective.storing.share:.1f} % of the search")
         members = best_members(objective, study, gate)
         if not members:
             raise RunError(
@@ -296,27 +295,3 @@ def _run_trials(objective: Objective, total: int, watch: Watch, stop: threading.
         objective.settle()
         watch.progress(objective.progress(total))
     objective.abandon()
-
-
-@dataclass
-class _Stop:
-    event: threading.Event
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.event.is_set():
-            raise KeyboardInterrupt
-        self.event.set()
-
-
-@contextmanager
-def _ctrl_c() -> Iterator[threading.Event]:
-    """While inside, the first Ctrl-C sets the event and the second one interrupts."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event  # signals belong to the main thread; whoever called from another one ends the search otherwise
-        return
-    previous = signal.signal(signal.SIGINT, _Stop(event))
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -32,7 +32,12 @@ app()
 )
 def test_a_command_that_is_told_to_end_says_so(number: signal.Signals, options: list[str]) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", SCRIPT, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # What a script runs in the background inherits that Ctrl-C is ignored, and these tests may be that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"

@@ -329,6 +329,7 @@ def start(patient: Path, tmp_path: Path) -> Iterator[Callable[[], "subprocess.Po
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         started.append(process)
         return process

@@ -98,22 +98,13 @@ class Objective:
             worst = max(verdict.violations, key=lambda name: verdict.violations[name])
             self._drop(attempt, "rejected", f"breaks {worst} by {100 * verdict.violations[worst]:.3g} %")
             return
-        team = signature(candidate)
-        lost = self.lost.get(team)
-        if team in self.played:
-            self._tell(attempt, self.played[team])
-        elif lost is not None and rung <= lost.rung:
-            self._drop(attempt, "outraced", lost.reason)
-        else:
+        if not self._end_known(attempt):
             self.active[attempt.number] = attempt
 
     def advance(self) -> None:
         """Hand out whatever can be done now, and let those go on that have won their rung."""
         for attempt in list(self.active.values()):
-            played = self.played.get(signature(attempt.candidate))
-            if played is not None and attempt.playing is None:  # asked twice, before either was played
-                self._tell(attempt, played)
-            elif not attempt.waits and attempt.playing is None:
+            if attempt.playing is None and not self._end_known(attempt) and not attempt.waits:
                 self._school(attempt)
         while self.has_room and (winner := self._winner()) is not None:
             self.field.go_on(winner.rung, winner.number)
@@ -191,6 +182,18 @@ class Objective:
             hypervolume=hypervolume(self.points, self.gate.pricer.teacher_cost()),
             seconds=time.monotonic() - self.started,
         )
+
+    def _end_known(self, attempt: Attempt) -> bool:
+        """End a trial whose team came to its end in another one: played, or lost where this one stands."""
+        team = signature(attempt.candidate)
+        lost = self.lost.get(team)
+        if team in self.played:
+            self._tell(attempt, self.played[team])
+        elif lost is not None and attempt.rung <= lost.rung:
+            self._drop(attempt, "outraced", lost.reason)
+        else:
+            return False
+        return True
 
     def _school(self, attempt: Attempt) -> None:
         """Have its students brought to its rung; those that are there already carry it on to theirs."""

@@ -70,7 +70,7 @@ def test_every_phase_ends_in_evaluation_mode_with_its_own_spec(make_room: MakeRo
         goes_on = parent is not None and parent.spec == stage.spec
         began = since if goes_on else None
         parent, training = make_student(stage, parent, room, demonstrations, seed=1, since=began)
-        since = training.progress
+        since = training.snapshot
         assert not parent.training
         assert parent.spec == stage.spec
         assert distance(parent, demonstrations) < 0.5  # of an untrained one it is above 1
@@ -144,13 +144,13 @@ def test_a_rung_goes_on_from_the_one_below(make_room: MakeRoom, demonstrations: 
     ancestor, _ = make_student(Stage(spec=own.dense), None, room, demonstrations, seed=1)
     first, took = make_student(low, ancestor, room, demonstrations, seed=2)
     assert took.steps == 50
-    assert took.progress is not None
-    assert took.progress.step == 35
+    assert took.snapshot is not None
+    assert took.snapshot.step == 35
     before = distance(first, demonstrations)
     steps: list[int] = []
     hook = register_optimizer_step_pre_hook(lambda *_: steps.append(1))
     try:
-        second, took = make_student(high, first, room, demonstrations, seed=3, since=took.progress)
+        second, took = make_student(high, first, room, demonstrations, seed=3, since=took.snapshot)
     finally:
         hook.remove()
     assert (took.steps, len(steps)) == (100, 65)

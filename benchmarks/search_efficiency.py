@@ -17,7 +17,8 @@ Hypervolume is that of `kdnas.study.front.hypervolume`: retention on the 256 sea
 decades of memory saved; the reference point is a team that retains nothing at the teacher's own price, and teams that
 break the budget count nothing. `seconds` are since the process began, starting up and demonstrations included. A run of
 kdnas counts at each moment the teams that it had judged at some rung by then, with the students of that rung, played
-afterwards on all 256 episodes; `completed` counts its completed trials alone.
+afterwards on all 256 episodes; `completed` counts its completed trials alone. `others` is the share of the machine's
+processor time that went to other processes meanwhile: a run that was disturbed can be taken out and repeated.
 """
 
 import argparse
@@ -113,9 +114,21 @@ def run(job: Job, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if job.method not in PLAIN:
             limit = reference_seconds(rows) * (1.0 if job.method == "kdnas" else LEVER_SHARE)
         command = [sys.executable, __file__, "--run", job.method, "--seed", str(job.seed)]
+        before = busy_seconds()
+        began = time.monotonic()
         subprocess.run([*command, "--folder", folder, "--limit", str(limit)], check=True)
+        all_seconds = (time.monotonic() - began) * (os.cpu_count() or 1)
+        others = round(max(0.0, busy_seconds() - before) / all_seconds, 3)
         points = json.loads((Path(folder) / "points.json").read_text())
-    return [{"method": job.method, "seed": job.seed, **point} for point in points]
+    return [{"method": job.method, "seed": job.seed, **point, "others": others} for point in points]
+
+
+def busy_seconds() -> float:
+    """Processor time of the machine since it began, this process and its ended children left out."""
+    user, nice, system, _, _, irq, soft, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    own = os.times()
+    mine = own.user + own.system + own.children_user + own.children_system
+    return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK") - mine
 
 
 def curve(events: list[dict[str, Any]], teacher: Any) -> list[dict[str, Any]]:

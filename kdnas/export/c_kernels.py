@@ -7,7 +7,7 @@ Everything is C99 on integers and float32 with IEEE rounding; what costs time in
 from collections.abc import Iterable
 
 from kdnas.export.c_dot import dots
-from kdnas.export.c_round import ROUND, STEPS
+from kdnas.export.c_round import ROUNDED
 from kdnas.students.activation import RELU, SOFTSIGN
 
 FLOAT = 32
@@ -105,69 +105,31 @@ static void kdnas_{kind}_{bits}(const uint8_t *weights, const int32_t *biases, {
                            const kdnas_value *restrict values, {type} *restrict into, size_t rows, size_t columns)
 {{
     const int32_t excess = {offset} * kdnas_total(values, columns); /* weights are stored as unsigned integers */
-{constants}    for (size_t row = 0; row < rows; row += KDNAS_TILE) {{
+    for (size_t row = 0; row < rows; row += KDNAS_TILE) {{
         const size_t count = rows - row < KDNAS_TILE ? rows - row : KDNAS_TILE;
         int32_t sums[KDNAS_TILE] = {{0}};
         kdnas_sums_{bits}(weights, values, sums, row, count, rows, columns);
         size_t i = 0;
-{vector_body}        for (; i < count; i++) {{
-            const int32_t sum = biases[row + i] + sums[i] - excess;
-{body}        }}
+{vector_body}        for (; i < count; i++)
+            into[row + i] = {entry};
     }}
 }}
 """
 
-_HIDDEN = """\
-            uint32_t size = sum > 0 ? (uint32_t)sum : 0u;
-            KDNAS_HIDE(size); /* that it has no sign is forgotten otherwise */
-            const uint64_t product = (uint64_t)size * factors[row + i];
-            const uint32_t rounded = (uint32_t)kdnas_shift(product + half, shift);
-            into[row + i] = (kdnas_value)(rounded < limit ? rounded : limit);
-"""
+_HIDDEN_ENTRY = "kdnas_{kind}_of(biases[row + i] + sums[i] - excess, factors[row + i], shift, limit)"
+_OUTPUT_ENTRY = "(float)(biases[row + i] + sums[i] - excess) * scales[row + i]"
 
 _VECTOR = """\
 #if KDNAS_VECTORS
         for (; count - i >= 4u; i += 4u) {{
             const __m128i bias = _mm_loadu_si128((const __m128i *)(const void *)(biases + row + i));
             const __m128i products = _mm_loadu_si128((const __m128i *)(const void *)(sums + i));
-            const __m128i sum = _mm_sub_epi32(_mm_add_epi32(bias, products), _mm_set1_epi32(excess));
-            const __m128i negative = _mm_srai_epi32(sum, 31);
-            __m128i even, odd;
-{body}        }}
+            const __m128i four = _mm_sub_epi32(_mm_add_epi32(bias, products), _mm_set1_epi32(excess));
+            kdnas_{kind}_four(four, factors + row + i, shift, limit, into + row + i);
+        }}
         if (rows >= 4u)
             KDNAS_HIDE(i); /* GCC 12 imagines an endless loop, and warns of it */
 #endif
-"""
-
-_VECTOR_HIDDEN = """\
-            kdnas_round(_mm_andnot_si128(negative, sum), factors + row + i, shift, &even, &odd);
-            const __m128i rounded = kdnas_narrow(even, odd), most = _mm_set1_epi32((int32_t)limit);
-            /* Compared as unsigned numbers. */
-            const __m128i lowest = _mm_set1_epi32(INT32_MIN), turned = _mm_xor_si128(rounded, lowest);
-            const __m128i more = _mm_cmpgt_epi32(turned, _mm_xor_si128(most, lowest));
-            kdnas_put(into + row + i, _mm_or_si128(_mm_and_si128(more, most), _mm_andnot_si128(more, rounded)));
-"""
-
-_VECTOR_SIGNED = """\
-            const __m128i size = _mm_sub_epi32(_mm_xor_si128(sum, negative), negative);
-            kdnas_round(size, factors + row + i, shift, &even, &odd);
-            const __m128i steps = kdnas_steps_of(kdnas_narrow(even, odd), limit + 1u);
-            const __m128i one = _mm_set1_epi32((int32_t)limit + 1);
-            const __m128i signed_steps = _mm_sub_epi32(_mm_xor_si128(steps, negative), negative);
-            const __m128i full = _mm_cmpeq_epi32(signed_steps, one); /* one too many where it is positive */
-            kdnas_put(into + row + i, _mm_add_epi32(one, _mm_add_epi32(signed_steps, full)));
-"""
-
-_SIGNED = """\
-            const uint32_t size = sum < 0 ? 0u - (uint32_t)sum : (uint32_t)sum;
-            const uint64_t product = (uint64_t)size * factors[row + i];
-            const uint32_t steps = kdnas_steps(kdnas_shift(product + half, shift), limit + 1u);
-            /* Counted from the lowest one. */
-            into[row + i] = (kdnas_value)(limit + 1u + (sum < 0 ? 0u - steps : steps < limit ? steps : limit));
-"""
-
-_OUTPUT = """\
-            into[row + i] = (float)sum * scales[row + i];
 """
 
 _BEST = """\
@@ -213,8 +175,6 @@ _SEE_FLOATS = """\
 """
 
 
-_VECTOR_BODIES = {RELU.name: _VECTOR_HIDDEN, SOFTSIGN.name: _VECTOR_SIGNED}
-_BODIES = {RELU.name: _HIDDEN, SOFTSIGN.name: _SIGNED, "output": _OUTPUT}
 _FLOATS = {RELU.name: _RELU, SOFTSIGN.name: _SOFTSIGN}
 
 
@@ -229,10 +189,7 @@ def kernels(
     parts = [_TRACE]
     if integers:
         parts += [*dots(integers), _INTEGERS, _SEE_VALUES]
-    if any(bits != FLOAT for _, bits in hidden):
-        parts.append(ROUND)
-    if any(kind == SOFTSIGN.name and bits != FLOAT for kind, bits in hidden):
-        parts.append(STEPS)
+    parts += [ROUNDED[kind] for kind in sorted({kind for kind, own in hidden if own != FLOAT})]
     for bits in integers:
         parts += [_layer(kind, bits) for kind, own in hidden if own == bits]
         parts.append(_layer("output", bits))
@@ -252,7 +209,6 @@ def _layer(kind: str, bits: int) -> str:
         offset=1 << (bits - 1),
         arguments="const uint32_t *factors, unsigned shift, uint32_t limit" if hidden else "const float *scales",
         type="kdnas_value" if hidden else "float",
-        constants="    const uint64_t half = (uint64_t)1 << (shift - 1u);\n" if hidden else "",
-        body=_BODIES[kind],
-        vector_body=_VECTOR.format(body=_VECTOR_BODIES[kind]) if hidden else "",
+        entry=(_HIDDEN_ENTRY if hidden else _OUTPUT_ENTRY).format(kind=kind),
+        vector_body=_VECTOR.format(kind=kind) if hidden else "",
     )

@@ -74,6 +74,14 @@ static inline __m128i kdnas_across(__m128i a, __m128i b, __m128i c, __m128i d)
     const __m128i cd = _mm_add_epi32(_mm_unpacklo_epi32(c, d), _mm_unpackhi_epi32(c, d));
     return _mm_add_epi32(_mm_unpacklo_epi64(ab, cd), _mm_unpackhi_epi64(ab, cd));
 }
+
+/* Four numbers >= 0 as bytes, none above `limit`, which is 255 or less. */
+static inline void kdnas_put(kdnas_value *into, __m128i numbers, uint32_t limit)
+{
+    const __m128i pairs = _mm_min_epi16(_mm_packs_epi32(numbers, numbers), _mm_set1_epi16((int16_t)limit));
+    const int32_t bytes = _mm_cvtsi128_si32(_mm_packus_epi16(pairs, pairs));
+    memcpy(into, &bytes, 4);
+}
 #elif KDNAS_DSP
 static inline uint32_t kdnas_word(const uint8_t *at)
 {
@@ -92,7 +100,16 @@ static inline int32_t kdnas_two(uint32_t weights, uint32_t values, int32_t sum)
 static inline int32_t kdnas_total(const kdnas_value *values, size_t count)
 {
     int32_t total = 0;
-    for (size_t i = 0; i < count; i++)
+    size_t i = 0;
+#if KDNAS_VECTORS
+    __m128i sums = _mm_setzero_si128();
+    for (; count - i >= 16u; i += 16u) {
+        const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(values + i));
+        sums = _mm_add_epi32(sums, _mm_sad_epu8(bytes, _mm_setzero_si128()));
+    }
+    total = _mm_cvtsi128_si32(sums) + _mm_cvtsi128_si32(_mm_srli_si128(sums, 8));
+#endif
+    for (; i < count; i++)
         total += values[i];
     return total;
 }

@@ -1,6 +1,45 @@
-"""C text that makes activations of sums: products of 64 bits, shifted and rounded, and a softsign in integer steps."""
+"""C text that makes activations of sums: products of 64 bits, shifted and rounded, and a softsign in integer steps.
 
-STEPS = """\
+Vectors of four sums say the same as one after the other. A ReLU's are 64-bit products too. A softsign's are made in
+float32, twice, a little too small and a little too large: where both are the same integer, which they nearly always
+are, it is the right one, and otherwise the four are made again one by one.
+"""
+
+from kdnas.students.activation import RELU, SOFTSIGN
+
+_RELU = """\
+static inline kdnas_value kdnas_relu_of(int32_t sum, uint32_t factor, unsigned shift, uint32_t limit)
+{
+    uint32_t size = sum > 0 ? (uint32_t)sum : 0u;
+    KDNAS_HIDE(size); /* that it has no sign is forgotten otherwise */
+    const uint64_t product = (uint64_t)size * factor;
+    const uint32_t rounded = (uint32_t)kdnas_shift(product + ((uint64_t)1 << (shift - 1u)), shift);
+    return (kdnas_value)(rounded < limit ? rounded : limit);
+}
+
+#if KDNAS_VECTORS
+static inline void kdnas_relu_four(__m128i sums, const uint32_t *factors, unsigned shift, uint32_t limit,
+                                   kdnas_value *into)
+{
+    const __m128i sizes = _mm_andnot_si128(_mm_srai_epi32(sums, 31), sums);
+    const __m128i factor = _mm_loadu_si128((const __m128i *)(const void *)factors);
+    const __m128i half = _mm_set1_epi64x((int64_t)1 << (shift - 1u)), by = _mm_cvtsi32_si128((int)shift);
+    const __m128i first = _mm_add_epi64(_mm_mul_epu32(sizes, factor), half);
+    const __m128i second = _mm_add_epi64(_mm_mul_epu32(_mm_srli_epi64(sizes, 32), _mm_srli_epi64(factor, 32)), half);
+    if (shift >= 32u) { /* a size has 31 bits, so that what is left of a product has no more */
+        const __m128i odd = _mm_slli_epi64(_mm_srl_epi64(second, by), 32);
+        kdnas_put(into, _mm_or_si128(_mm_srl_epi64(first, by), odd), limit);
+        return;
+    }
+    int32_t each[4];
+    _mm_storeu_si128((__m128i *)(void *)each, sums);
+    for (size_t i = 0; i < 4u; i++)
+        into[i] = kdnas_relu_of(each[i], factors[i], shift, limit);
+}
+#endif
+"""
+
+_SOFTSIGN = """\
 /* `one`, a power of 2 up to 128, times sum / (1 + sum), rounded half up, of a sum >= 0 in steps of 2^-24. */
 static inline uint32_t kdnas_steps(uint64_t wide, uint32_t one)
 {
@@ -13,54 +52,43 @@ static inline uint32_t kdnas_steps(uint64_t wide, uint32_t one)
     return (halves + (2u * one * sum - halves * whole >= whole) + 1u) >> 1;
 }
 
-#if KDNAS_VECTORS
-/* The same of the two sums in the lower lanes. Doubles hold numerator (41 bits) and divisor (34), and a quotient below
- * an integer is 2^-34 below it at least, which 45 bits behind the point can say: it is not rounded up to it. */
-static inline __m128i kdnas_quotients(__m128i sums, uint32_t one)
+/* Counted from the lowest one. */
+static inline kdnas_value kdnas_softsign_of(int32_t sum, uint32_t factor, unsigned shift, uint32_t limit)
 {
-    const __m128d raised = _mm_cvtepi32_pd(_mm_xor_si128(sums, _mm_set1_epi32(INT32_MIN)));
-    const __m128d sum = _mm_add_pd(raised, _mm_set1_pd(2147483648.0));
-    const __m128d whole = _mm_add_pd(sum, _mm_set1_pd(16777216.0));
-    const __m128d above = _mm_add_pd(_mm_mul_pd(sum, _mm_set1_pd(2.0 * one)), whole);
-    return _mm_cvttpd_epi32(_mm_div_pd(above, _mm_add_pd(whole, whole)));
+    const uint32_t size = sum < 0 ? 0u - (uint32_t)sum : (uint32_t)sum;
+    const uint64_t product = (uint64_t)size * factor;
+    const uint32_t steps = kdnas_steps(kdnas_shift(product + ((uint64_t)1 << (shift - 1u)), shift), limit + 1u);
+    return (kdnas_value)(limit + 1u + (sum < 0 ? 0u - steps : steps < limit ? steps : limit));
 }
 
-static inline __m128i kdnas_steps_of(__m128i sums, uint32_t one)
-{
-    return _mm_unpacklo_epi64(kdnas_quotients(sums, one), kdnas_quotients(_mm_srli_si128(sums, 8), one));
-}
-#endif
-"""
-
-ROUND = """\
 #if KDNAS_VECTORS
-/* Four sizes times their factors, halves added, / 2^shift: 64-bit numbers of lanes 0 and 2, and of 1 and 3. */
-static inline void kdnas_round(__m128i sizes, const uint32_t *factors, unsigned shift, __m128i *even, __m128i *odd)
+static inline void kdnas_softsign_four(__m128i sums, const uint32_t *factors, unsigned shift, uint32_t limit,
+                                       kdnas_value *into)
 {
+    const union { uint32_t bits; float number; } worth = {(127u - 24u - shift) << 23}; /* 2^(-24 - shift) */
+    const __m128i negative = _mm_srai_epi32(sums, 31), one = _mm_set1_epi32((int32_t)limit + 1);
     const __m128i factor = _mm_loadu_si128((const __m128i *)(const void *)factors);
-    const __m128i half = _mm_set1_epi64x((int64_t)1 << (shift - 1u)), by = _mm_cvtsi32_si128((int)shift);
-    const __m128i first = _mm_mul_epu32(sizes, factor);
-    const __m128i second = _mm_mul_epu32(_mm_srli_epi64(sizes, 32), _mm_srli_epi64(factor, 32));
-    *even = _mm_srl_epi64(_mm_add_epi64(first, half), by);
-    *odd = _mm_srl_epi64(_mm_add_epi64(second, half), by);
-}
-
-/* The lower halves of four 64-bit numbers; all bits where one needs more. */
-static inline __m128i kdnas_narrow(__m128i even, __m128i odd)
-{
-    const __m128i low = _mm_set_epi32(0, -1, 0, -1);
-    const __m128i numbers = _mm_or_si128(_mm_and_si128(even, low), _mm_slli_epi64(odd, 32));
-    const __m128i above = _mm_or_si128(_mm_srli_epi64(even, 32), _mm_andnot_si128(low, odd));
-    const __m128i fits = _mm_cmpeq_epi32(above, _mm_setzero_si128());
-    return _mm_or_si128(numbers, _mm_xor_si128(fits, _mm_set1_epi32(-1)));
-}
-
-/* The lowest bytes of four numbers. */
-static inline void kdnas_put(kdnas_value *into, __m128i numbers)
-{
-    const __m128i pairs = _mm_packs_epi32(numbers, numbers);
-    const int32_t bytes = _mm_cvtsi128_si32(_mm_packus_epi16(pairs, pairs));
-    memcpy(into, &bytes, 4);
+    const __m128 wrapped = _mm_and_ps(_mm_castsi128_ps(_mm_srai_epi32(factor, 31)), _mm_set1_ps(4294967296.0f));
+    const __m128 by = _mm_mul_ps(_mm_add_ps(_mm_cvtepi32_ps(factor), wrapped), _mm_set1_ps(worth.number));
+    const __m128 size = _mm_cvtepi32_ps(_mm_sub_epi32(_mm_xor_si128(sums, negative), negative));
+    const __m128 whole = _mm_add_ps(_mm_mul_ps(size, by), _mm_set1_ps(1.0f));
+    /* L z / (1 + z) = L - L / (1 + z): fewer than ten roundings by 2^-24 of 128, less than 2^-13 in all. */
+    const float most = (float)(limit + 1u) + 0.5f, apart = 1.0f / 8192.0f;
+    const __m128 lack = _mm_div_ps(_mm_cvtepi32_ps(one), whole);
+    const __m128i low = _mm_cvttps_epi32(_mm_sub_ps(_mm_set1_ps(most - apart), lack));
+    const __m128i high = _mm_cvttps_epi32(_mm_sub_ps(_mm_set1_ps(most + apart), lack));
+    if (_mm_movemask_epi8(_mm_cmpeq_epi32(low, high)) == 0xFFFF) {
+        const __m128i turned = _mm_sub_epi32(_mm_xor_si128(low, negative), negative);
+        kdnas_put(into, _mm_add_epi32(one, turned), 2u * limit + 1u);
+        return;
+    }
+    int32_t each[4];
+    _mm_storeu_si128((__m128i *)(void *)each, sums);
+    for (size_t i = 0; i < 4u; i++)
+        into[i] = kdnas_softsign_of(each[i], factors[i], shift, limit);
 }
 #endif
 """
+
+ROUNDED = {RELU.name: _RELU, SOFTSIGN.name: _SOFTSIGN}
+"""Name of an activation -> what makes one of a sum, and four of four."""

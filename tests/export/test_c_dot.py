@@ -14,7 +14,7 @@ from kdnas.export.c_kernels import kernels
 from kdnas.export.c_library import find_compiler
 from kdnas.policies.actions import Discrete
 from kdnas.policies.arrays import Floats
-from kdnas.students.integer import softsign_steps
+from kdnas.students.integer import IntegerLayer, softsign_steps
 
 from .conftest import MakeStudent, MakeTeam
 from .test_c import needs_cc
@@ -68,13 +68,7 @@ int main(void)
     uint64_t sum;
     uint32_t one;
     while (fread(&sum, 8, 1, stdin) == 1 && fread(&one, 4, 1, stdin) == 1) {
-        uint32_t steps = kdnas_steps(sum, one);
-#if KDNAS_VECTORS
-        const uint32_t low = sum < UINT32_MAX ? (uint32_t)sum : UINT32_MAX;
-        const __m128i all = kdnas_steps_of(_mm_set1_epi32((int32_t)low), one);
-        if ((uint32_t)_mm_cvtsi128_si32(all) != steps)
-            steps = UINT32_MAX;
-#endif
+        const uint32_t steps = kdnas_steps(sum, one);
         fwrite(&steps, 4, 1, stdout);
     }
     return 0;
@@ -93,6 +87,57 @@ int main(void)
         asked["sum"], asked["one"] = sums, one
         said = subprocess.run([tmp_path / "steps"], input=asked.tobytes(), capture_output=True, check=True).stdout
         assert (np.frombuffer(said, np.uint32) == softsign_steps(sums, one)).all()
+
+
+@needs_cc
+@pytest.mark.parametrize("kind", ["relu", "softsign"])
+def test_four_activations_at_once_are_those_of_each(kind: str, tmp_path: Path) -> None:
+    # With factor 2 and shift 1 a sum is Z itself, so that the places where softsign's quotients change are met.
+    headers = "".join(f"#include <{name}.h>\n" for name in ("stddef", "stdint", "stdio", "string"))
+    program = headers + kernels([8], [(kind, 8)], (), discrete=False) + f"""
+int main(void)
+{{
+    int32_t sums[4];
+    uint32_t factors[4], how[2];
+    kdnas_value into[4];
+    while (fread(sums, 4, 4, stdin) == 4 && fread(factors, 4, 4, stdin) == 4 && fread(how, 4, 2, stdin) == 2) {{
+#if KDNAS_VECTORS
+        const __m128i all = _mm_loadu_si128((const __m128i *)(const void *)sums);
+        kdnas_{kind}_four(all, factors, how[0], how[1], into);
+#else
+        for (int i = 0; i < 4; i++)
+            into[i] = kdnas_{kind}_of(sums[i], factors[i], how[0], how[1]);
+#endif
+        fwrite(into, 1, 4, stdout);
+    }}
+    return 0;
+}}
+"""
+    (tmp_path / "four.c").write_text(program)
+    for flags in ((), ("-DKDNAS_VECTORS=0",)):
+        command = [find_compiler() or "cc", "-std=c99", "-O2", *flags, "four.c", "-o", "four"]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+        generator = np.random.default_rng(0)
+        for bits in (2, 4, 8):
+            limit = 2 ** (bits - 1) - 1 if kind == "softsign" else 2**bits - 1
+            turns = [2**24 * (2 * n - 1) // (2 * limit + 2 - 2 * n + 1) for n in range(1, limit + 2)]
+            near = (np.array(turns)[:, None] + np.arange(-150, 150)).reshape(-1) % 2**31
+            ends = np.array([0, 1, -1, 2**31 - 1, 1 - 2**31])
+            for shift, factors in ((1, (2, 2)), (20, (2**31, 2**32 - 1)), (31, (1, 2**32 - 1)), (40, (2**20, 2**32 - 1)),
+                                   (62, (1, 2**32 - 1))):  # fmt: skip
+                some = generator.integers(-(2**24), 2**24, 4000) >> generator.integers(0, 20, 4000)
+                sums = np.concatenate([near, -near, ends, some])
+                rows = np.resize(sums, (-(-len(sums) // 4), 4)).astype(np.int32)
+                by = generator.integers(*factors, rows.shape, np.uint32, endpoint=True)
+                asked = np.concatenate([rows.astype(np.uint32), by, np.tile([shift, limit], (len(rows), 1))], 1)
+                run = subprocess.run(
+                    [tmp_path / "four"], input=asked.astype("<u4").tobytes(), capture_output=True, check=True
+                )
+                layer = IntegerLayer(weights=np.zeros((4, 1), np.int8), biases=np.zeros(4, np.int32), factors=by,
+                                     shift=shift, limit=limit, softsign=kind == "softsign")  # fmt: skip
+                lowest = -1 - limit if kind == "softsign" else 0
+                said = np.frombuffer(run.stdout, np.uint8).reshape(rows.shape)
+                assert (said == layer.activate(rows) - lowest).all()
 
 
 @pytest.mark.skipif(ARM is None, reason="there is no arm-none-eabi-gcc")

@@ -35,8 +35,10 @@ static void kdnas_mean_{bits}(const uint8_t *weights, const int32_t *biases, con
         for (size_t member = 0; member < members; member++) {{
             const kdnas_value *const own = values + member * columns;
             const int32_t excess = {offset} * kdnas_total(own, columns); /* weights are stored as unsigned integers */
-            int32_t sums[KDNAS_TILE] = {{0}};
-            kdnas_sums_{bits}(weights, own, sums, row, count, rows, columns);
+            int32_t sums[KDNAS_TILE];
+            kdnas_inputs inputs;
+            kdnas_open_{bits}(&inputs, own, columns);
+            kdnas_sums_{bits}(weights, &inputs, sums, row, count, rows, columns);
             for (size_t i = 0; i < count; i++) {{
                 const int32_t sum = biases[row + i] + sums[i] - excess;
                 const uint64_t product = (uint64_t)(uint32_t)(sum > 0 ? sum : 0) * factors[row + i];

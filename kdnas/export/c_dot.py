@@ -1,227 +1,288 @@
-"""C text of what costs time in integers: sums of products of stored weights and bytes, several rows at once.
+"""C text of what costs time in integers: sums of products of stored weights and bytes, of a group of four rows at once.
 
-A weight is one or more pieces (see `c_pack.planes`; one of 8 bits is a single piece), and so is its product: pieces are
-cut out of their bytes where they lie, shifted to what they are worth, and multiplied. The same step is there three
-times: for SSE2 (eight bytes of four rows), for the 16-bit multipliers of a Cortex-M4 or M7 (four bytes of two rows),
-and as plain C (one byte of two rows), which also takes what the second one leaves over. Rows share the bytes of the
-inputs that were made ready for one.
+`c_pack` says how weights are stored. A step is there three times, and each says the same: for SSE2, which multiplies
+by inputs that were made ready for all groups; for the 16-bit multipliers of a Cortex-M4 or M7, by four inputs; and as
+plain C, by one. Groups of fewer rows are a vector too, and otherwise taken row by row.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from kdnas.export.c_machine import LOADS, MACHINE
-from kdnas.export.c_pack import group_size, planes
+from kdnas.export.c_machine import LOADS, MACHINE, inputs_ready
+from kdnas.export.c_pack import unit_columns
+from kdnas.export.c_quad import quad
 
-_PLANE = """\
-/* Pieces {place}, {each} in a byte, `span` bytes in each row. */
-#if KDNAS_VECTORS
-static inline void kdnas_step_{name}(const uint8_t *const *at, const kdnas_value *values, size_t span, size_t count,
-                                   __m128i *sums)
+_UNITS = """\
+#if !KDNAS_VECTORS
+/* Products of a group of four rows, `bytes` each, with values. */
+KDNAS_APART static void kdnas_group_{bits}(const uint8_t *at, const kdnas_value *value, size_t bytes, int32_t *sums)
 {{
-{vector_values}    for (size_t row = 0; row < 4u; row++) {{
-        const __m128i bytes = kdnas_load(at[row], count);
-{vector_products}    }}
-}}
-
-static inline void kdnas_plane_{name}(const uint8_t *const *at, size_t begin, const kdnas_value *values, size_t span,
-                                    __m128i *sums)
-{{
-    const uint8_t *from[4] = {{at[0] + begin, at[1] + begin, at[2] + begin, at[3] + begin}};
-    size_t left = span;
-{vector_wide}    for (; left >= 8u; left -= 8u, values += 8) {{
-        kdnas_step_{name}(from, values, span, 8u, sums);
-        for (size_t row = 0; row < 4u; row++)
-            from[row] += 8;
-    }}
-    if (left > 0u)
-        kdnas_step_{name}(from, values, span, left, sums);
-}}
-#else
-KDNAS_APART static void kdnas_plane_{name}(const uint8_t *first, const uint8_t *second, const kdnas_value *values,
-                                         size_t span, int32_t *sums)
-{{
-    int32_t one = 0, two = 0;
-    size_t left = span;
+    int32_t one = 0, two = 0, three = 0, four = 0;
 #if KDNAS_DSP
-    uint32_t bytes = 0x00FF00FFu;
-    KDNAS_HIDE(bytes);
-{dsp_mask}    left &= 3u;
-    for (size_t words = span / 4u; words > 0u; words--, first += 4, second += 4, values += 4) {{
-        const uint32_t a = kdnas_word(first), b = kdnas_word(second);
-        uint32_t value, even, odd;
+{held}#endif
+    for (size_t words = bytes / 4u; words > 0u; words--) {{
         KDNAS_HIDE(words);
-{dsp}    }}
-#endif
-    for (; left > 0u; left--, first++, second++, values++) {{
-        const int32_t a = *first, b = *second;
 #if KDNAS_DSP
-        KDNAS_HIDE(left);
-#endif
-{plain}    }}
-    sums[0] += one{worth};
-    sums[1] += two{worth};
+        uint32_t word, even, odd;
+{dsp}        at += 16;
+        value += {columns};
+        KDNAS_THEN(at, value);
+#else
+        for (size_t j = 4; j > 0u; j--, at++, value++) {{
+            KDNAS_HIDE(j);
+{plain}        }}
+        at += 12;
+{skip}#endif
+    }}
+    for (bytes %= 4u; bytes > 0u; bytes--, at += 4, value += {each}) {{
+        KDNAS_HIDE(bytes);
+{ones}    }}
+    sums[0] = one;
+    sums[1] = two;
+    sums[2] = three;
+    sums[3] = four;
+}}
+
+/* Products of one row of a group of `count`. */
+KDNAS_APART static int32_t kdnas_row_{bits}(const uint8_t *group, size_t row, size_t count, const kdnas_value *value,
+                                       size_t bytes)
+{{
+    int32_t sum = 0;
+    while (bytes > 0u) {{
+        const size_t size = bytes >= 4u ? 4u : 1u;
+        const uint8_t *at = group + size * row;
+        group += size * count;
+        bytes -= size;
+        for (size_t j = size; j > 0u; j--, value++) {{
+            const int32_t a = *at++;
+            KDNAS_HIDE(j);
+{single}        }}
+{skip_row}    }}
+    return sum;
+}}
+
+static inline void kdnas_rows_{bits}(const uint8_t *group, size_t count, const kdnas_value *values, size_t bytes,
+                                int32_t *sums)
+{{
+    if (count == 4u)
+        kdnas_group_{bits}(group, values, bytes, sums);
+    else
+        for (size_t row = 0; row < count; row++)
+            sums[row] = kdnas_row_{bits}(group, row, count, values, bytes);
 }}
 #endif
 """
 
-_WIDE = """\
-    const __m128i even = _mm_set1_epi16(0xFF); /* 16 bytes without unpacking them: every second one, and the others */
-    for (; left >= 16u; left -= 16u, values += 16) {
-        const __m128i value = _mm_loadu_si128((const __m128i *)(const void *)values);
-        const __m128i evens = _mm_and_si128(value, even), odds = _mm_srli_epi16(value, 8);
-        for (size_t row = 0; row < 4u; row++) {
-            const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)from[row]);
-            const __m128i first = _mm_madd_epi16(_mm_and_si128(bytes, even), evens);
-            const __m128i second = _mm_madd_epi16(_mm_srli_epi16(bytes, 8), odds);
-            sums[row] = _mm_add_epi32(sums[row], _mm_add_epi32(first, second));
-            from[row] += 16;
-        }
-    }
+_STREAMS = """\
+#if !KDNAS_VECTORS
+/* Products of a group of `count` rows, `bytes` each, with values. */
+KDNAS_APART static void kdnas_rows_{bits}(const uint8_t *at, size_t count, const kdnas_value *value, size_t bytes,
+                                     int32_t *sums)
+{{
+#if KDNAS_DSP
+{held}#endif
+    for (size_t row = 0; row < count; row++)
+        sums[row] = 0;
+    for (; bytes > 0u; bytes -= {bits}u) {{
+        KDNAS_HIDE(bytes);
+        for (size_t half = 0; half < 2u; half++, value += 4) {{
+#if KDNAS_DSP
+            const uint32_t word = kdnas_word(value), even = word & bytes_of, odd = (word >> 8) & bytes_of;
+#else
+            const int32_t first = value[0], second = value[1], third = value[2], fourth = value[3];
+#endif
+            for (size_t row = 0; row < count; row++) {{
+                const uint32_t four = kdnas_take_{bits}(at + {bits}u * row, half);
+#if KDNAS_DSP
+                const uint32_t pairs = kdnas_pairs(four, {apart}u);
+                sums[row] = kdnas_two((pairs >> {bits}) & pieces, odd, kdnas_two(pairs & pieces, even, sums[row]));
+#else
+                sums[row] += (int32_t)(four & {mask}u) * first + (int32_t)(four >> {bits} & {mask}u) * second
+                    + (int32_t)(four >> {twice} & {mask}u) * third + (int32_t)(four >> {thrice}) * fourth;
+#endif
+            }}
+        }}
+        at += {bits}u * count;
+    }}
+}}
+#endif
 """
 
-_DSP_MASK = """\
-    uint32_t piece = 0x{mask:08X}u;
-    KDNAS_HIDE(piece);
+_TAKE = """\
+/* One half of eight weights of {bits} bits. */
+static inline uint32_t kdnas_take_{bits}(const uint8_t *at, size_t half)
+{{
+#if KDNAS_VECTORS || KDNAS_DSP
+{wide}#else
+{plain}#endif
+}}
+"""
+
+_OPEN = """\
+static inline void kdnas_open_{bits}(kdnas_inputs *inputs, const kdnas_value *values, size_t columns)
+{{
+    inputs->values = values;
+#if KDNAS_VECTORS
+    kdnas_make_ready(values, {bytes}, {each}u, inputs->ready);
+#else
+    (void)columns;
+#endif
+}}
 """
 
 _SUMS = """\
-/* Products of `count` rows from `row` on; weights are stored in {bits} bits each, as unsigned integers. */
-static void kdnas_sums_{bits}(const uint8_t *weights, const kdnas_value *values, int32_t *sums, size_t row,
+/* Products of `count` rows from `row` on, where a group begins; weights are unsigned integers of {bits} bits. */
+static void kdnas_sums_{bits}(const uint8_t *weights, const kdnas_inputs *inputs, int32_t *sums, size_t row,
                          size_t count, size_t rows, size_t columns)
 {{
-    const size_t span = columns / {size}u, bytes = {group_bytes}u * span;
+    const size_t bytes = {bytes};
     const uint8_t *const from = weights + row * bytes;
 #if KDNAS_VECTORS
-    const uint8_t *const last = from + (count - 1u) * bytes;
     for (size_t i = 0; i < count; i += 4u) {{
-        /* The last row again where there are no more. */
-        const uint8_t *const first = from + i * bytes, *const second = first < last ? first + bytes : last;
-        const uint8_t *const third = second < last ? second + bytes : last;
-        const uint8_t *const at[4] = {{first, second, third, third < last ? third + bytes : last}};
-        const __m128i zero = _mm_setzero_si128();
-        __m128i parts[4] = {{zero, zero, zero, zero}};
-{vector_planes}        const __m128i four = kdnas_across(parts[0], parts[1], parts[2], parts[3]);
+        const uint8_t *const at = from + i * bytes;
+        const __m128i four = count - i < 4u ? kdnas_quad_{bits}(at, count - i, inputs->ready, bytes)
+                                            : kdnas_quad_{bits}(at, 4u, inputs->ready, bytes);
         _mm_storeu_si128((__m128i *)(void *)(sums + i), four);
     }}
 #else
-    for (size_t i = 0; i < count; i += 2u) {{
-        const uint8_t *const first = from + i * bytes, *const second = i + 1u < count ? first + bytes : first;
-        sums[i] = sums[i + 1u] = 0;
-{planes}    }}
+    kdnas_rows_{bits}(from, count, inputs->values, bytes, sums);
 #endif
 {rest}}}
 """
 
 _REST = """\
     const uint8_t *const rest = weights + rows * bytes;
-    const size_t left = columns % {size}u;
+    const size_t left = columns % {unit}u;
     for (size_t i = 0; i < count; i++) {{
         size_t bit = (row + i) * left * {bits}u;
-        for (size_t j = 0; j < left; j++, bit += {bits}u) {{
+        for (size_t j = columns - left; j < columns; j++, bit += {bits}u) {{
             const unsigned start = (unsigned)(bit & 7u);
             unsigned piece = (unsigned)rest[bit >> 3] >> start;
-            if (start > {straddle}u)
-                piece |= (unsigned)rest[(bit >> 3) + 1u] << (8u - start);
-            sums[i] += (int32_t)(piece & {mask}u) * values[{size}u * span + j];
+{straddle}            sums[i] += (int32_t)(piece & {mask}u) * inputs->values[j];
         }}
     }}
 """
 
+_STRADDLE = """\
+            if (start > {most}u)
+                piece |= (unsigned)rest[(bit >> 3) + 1u] << (8u - start);
+"""
 
-def dots(widths: Iterable[int]) -> list[str]:
-    """What integer layers with weights of these bits need to multiply."""
+
+def dots(widths: Iterable[int], columns: int) -> list[str]:
+    """What integer layers with weights of these bits, and of so many columns at most, need to multiply."""
     ordered = sorted(set(widths))
-    pieces = sorted({piece for bits in ordered for piece in _planes(bits)})
-    return [MACHINE, LOADS, *(_plane(*piece) for piece in pieces), *(_sums(bits) for bits in ordered)]
+    return [MACHINE, LOADS, inputs_ready(columns), *(text for bits in ordered for text in _layer_sums(bits))]
 
 
-def _planes(bits: int) -> list[tuple[int, int]]:
-    return [(0, 8)] if bits == 8 else planes(bits)
+def _layer_sums(bits: int) -> list[str]:
+    columns = unit_columns(bits)
+    if bits == 8:
+        parts = [_units(bits)]
+        row, each, ready, rest = "columns", 1, "columns", "    (void)rows;\n    (void)columns;\n"
+    elif 8 % bits == 0:  # weights fill bytes
+        parts = [_units(bits)]
+        row, each, straddle = f"columns / {columns}u", columns, ""
+        ready = row
+    else:
+        parts = [_take(bits), _streams(bits)]
+        row, each, straddle = f"columns / {columns}u * {bits}u", 1, _STRADDLE.format(most=8 - bits)
+        ready = f"columns / {columns}u * {columns}u"  # eight are two units of four bytes each
+    if bits != 8:
+        rest = _REST.format(bits=bits, unit=columns, mask=(1 << bits) - 1, straddle=straddle)
+    opened = _OPEN.format(bits=bits, bytes=ready, each=each)
+    return [*parts, quad(bits), opened, _SUMS.format(bits=bits, bytes=row, rest=rest)]
 
 
-def _plane(start: int, width: int) -> str:
-    """A step for pieces of `width` bits that are worth 2^start.
+def _held(bits: int) -> str:
+    """Masks that stay in registers: of every second byte, and of a piece in each half of a word."""
+    masks = {"bytes_of": 0x00FF00FF} | ({} if bits == 8 else {"pieces": ((1 << bits) - 1) * 0x10001})
+    return "".join(f"    uint32_t {name} = 0x{mask:08X}u;\n    KDNAS_HIDE({name});\n" for name, mask in masks.items())
 
-    Example: of (4, 2), which 6-bit weights have, the second piece of a byte, bits 2 and 3, is (byte << 2) & 0x30.
-    """
-    each, mask = 8 // width, ((1 << width) - 1) << start
-    vector_values, vector_products, plain, before = [], [], [], ""
+
+_SUMS_OF_ROWS = ("one", "two", "three", "four")
+
+
+def _units(bits: int) -> str:
+    each = 8 // bits
+    dsp = []
     for index in range(each):
-        shift, at = index * width - start, f"values{_offset(index)}"
-        vector_values.append(f"    const __m128i values_{index} = kdnas_load({at}, count);\n")
-        piece = _vector_cut(shift, mask if width < 8 else 0)
-        vector_products.append(
-            f"        sums[row] = _mm_add_epi32(sums[row], _mm_madd_epi16({piece}, values_{index}));\n"
-        )
-        # Bytes that are shifted only still hold the pieces above, each 2^width times too large: those are multiplied
-        # by so much less, and nothing has to be masked.
-        value = f"values[{_offset(index)[3:]}]" if index else "*values"
-        less = f"{value} - ({before} << {width})" if index else value
-        before = value
-        plain.append(f"        const int32_t value_{index} = {less};\n")
-        plain += [
-            f"        {row} += {f'({word} >> {index * width})' if index else word} * value_{index};\n"
-            for word, row in (("a", "one"), ("b", "two"))
+        dsp += [
+            f"word = kdnas_word(value{_beyond(4 * index)});",
+            "even = word & bytes_of;",
+            "odd = (word >> 8) & bytes_of;",
         ]
-    return _PLANE.format(
-        name=f"{start}_{width}",
-        place=f"of {width} bits that are worth 2^{start} and more" if start else f"of {width} bits",
-        each=each,
-        vector_values="".join(vector_values) + ("" if each > 1 else "    (void)span;\n"),
-        vector_products="".join(vector_products),
-        vector_wide=_WIDE if width == 8 else "",
-        dsp_mask="" if width == 8 else _DSP_MASK.format(mask=(mask >> start) * 0x10001),
-        dsp=_dsp_word(start, width),
-        worth=f" * {1 << start}" if start else "",
-        plain="".join(plain),
-    )
-
-
-def _dsp_word(start: int, width: int) -> str:
-    """Four bytes of two rows, times those of the inputs of each of their pieces."""
-    held, lines = "bytes" if width == 8 else "piece", []
-    for index in range(8 // width):
-        lines += [
-            f"value = kdnas_word(values{_offset(index)});",
-            "even = value & bytes;",
-            "odd = (value >> 8) & bytes;",
-        ]
-        for word, row in (("a", "one"), ("b", "two")):
+        for row, into in enumerate(_SUMS_OF_ROWS):
+            dsp.append(f"word = kdnas_word(at{_beyond(4 * row)});")
             for half, beyond in (("even", 0), ("odd", 8)):
-                lines.append(f"{row} = kdnas_two({_cut(word, index * width + beyond, held)}, {half}, {row});")
-    return "".join(f"        {line}\n" for line in lines)
-
-
-def _sums(bits: int) -> str:
-    size = group_size(bits)
-    calls, vector_calls, begin = [], [], 0  # in spans
-    for start, width in _planes(bits):
-        for run in range(0, size, 8 // width):
-            name, values, at = f"kdnas_plane_{start}_{width}", f"values{_offset(run)}", _offset(begin)
-            calls.append(f"        {name}(first{at}, second{at}, {values}, span, sums + i);\n")
-            vector_calls.append(f"        {name}(at, {at[3:] or '0u'}, {values}, span, parts);\n")
-            begin += 1
-    rest = _REST.format(size=size, bits=bits, straddle=8 - bits, mask=(1 << bits) - 1)
-    return _SUMS.format(
+                dsp.append(f"{into} = kdnas_two({_cut('word', index * bits + beyond, bits)}, {half}, {into});")
+            dsp.append(f"KDNAS_THEN(at, {into});")
+    return _UNITS.format(
         bits=bits,
-        size=size,
-        group_bytes=size * bits // 8,
-        planes="".join(calls),
-        vector_planes="".join(vector_calls),
-        rest="    (void)rows;\n" if bits == 8 else rest,
+        held=_held(bits),
+        columns=4 * each,
+        each=each,
+        dsp=_lines(2, dsp),
+        plain=_lines(3, _plain(bits, "4", [f"at[{4 * row}]" if row else "*at" for row in range(4)])),
+        ones=_lines(2, _plain(bits, "1", [f"at[{row}]" if row else "*at" for row in range(4)])),
+        skip=f"        value += {4 * each - 4};\n" if each > 1 else "",
+        single=_lines(3, _plain(bits, "size", [])),
+        skip_row=f"        value += {each - 1}u * size;\n" if each > 1 else "",
     )
 
 
-def _cut(word: str, shift: int, mask: str) -> str:
-    moved = word if shift == 0 else f"({word} {'>>' if shift > 0 else '<<'} {abs(shift)})"
-    return f"{moved} & {mask}"
+def _plain(bits: int, size: str, rows: Sequence[str]) -> list[str]:
+    """A byte of each of four rows, or that of one row, `a`, in units of so many bytes.
+
+    Bytes that are shifted only still hold the pieces above, each 2^bits times too large: those are multiplied by so
+    much less, and nothing has to be masked.
+    """
+    lines, before = [], ""
+    for index in range(8 // bits):
+        own = f"value[{index} * {size}]" if index else "*value"
+        lines.append(f"const int32_t value_{index} = {f'{own} - ({before} << {bits})' if index else own};")
+        before = own
+        for row, into in zip(rows or ["a"], _SUMS_OF_ROWS if rows else ["sum"], strict=True):
+            lines.append(f"{into} += {f'({row} >> {index * bits})' if index else row} * value_{index};")
+    return lines
 
 
-def _vector_cut(shift: int, mask: int) -> str:
-    moved = "bytes" if shift == 0 else f"_mm_{'srli' if shift > 0 else 'slli'}_epi16(bytes, {abs(shift)})"
-    return f"_mm_and_si128({moved}, _mm_set1_epi16({mask}))" if mask else moved
+def _streams(bits: int) -> str:
+    mask = (1 << bits) - 1
+    return _STREAMS.format(
+        bits=bits, held=_held(bits), apart=16 - 2 * bits, mask=mask, twice=2 * bits, thrice=3 * bits
+    )
 
 
-def _offset(spans: int) -> str:
-    """What comes on top of a place, of an entry that stands so many spans further on."""
-    return {0: "", 1: " + span"}.get(spans, f" + {spans}u * span")
+def _take(bits: int) -> str:
+    """Of 3 bits, for one, halves are bits 0 to 11 and 12 to 23 of three bytes."""
+    width, mask = 4 * bits, (1 << 4 * bits) - 1
+    plain = []
+    for half, lead in enumerate(("if (half == 0u)\n        return", "return")):
+        start = half * width
+        begin, end = start // 8, (start + width + 7) // 8
+        terms = [_moved(f"(uint32_t)at[{byte}]", 8 * byte - start) for byte in range(begin, end)]
+        plain.append(f"{lead} ({' | '.join(terms)}) & 0x{mask:X}u;")
+    low, high = {
+        3: ("kdnas_short(at)", "kdnas_short(at + 1) >> 4"),
+        5: ("kdnas_word(at)", "kdnas_word(at + 1) >> 12"),
+        6: ("kdnas_word(at)", "kdnas_word(at + 2) >> 8"),
+        7: ("kdnas_word(at)", "kdnas_word(at + 3) >> 4"),
+    }[bits]
+    wide = [f"return half == 0u ? {low} & 0x{mask:X}u : {high};"]
+    return _TAKE.format(bits=bits, wide=_lines(1, wide), plain=_lines(1, plain))
+
+
+def _cut(word: str, shift: int, bits: int) -> str:
+    return f"{_moved(word, -shift)} & {'bytes_of' if bits == 8 else 'pieces'}"
+
+
+def _moved(word: str, left: int) -> str:
+    return word if left == 0 else f"({word} {'<<' if left > 0 else '>>'} {abs(left)})"
+
+
+def _lines(depth: int, lines: Iterable[str]) -> str:
+    return "".join(f"{'    ' * depth}{line}\n" for line in lines)
+
+
+def _beyond(count: int) -> str:
+    return f" + {count}" if count else ""

@@ -56,10 +56,12 @@ static void kdnas_gates_{bits}(const uint8_t *weights, const int32_t *biases, co
                           const kdnas_value *values, int32_t *restrict into, size_t rows, size_t columns)
 {{
     const int32_t excess = {offset} * kdnas_total(values, columns); /* weights are stored as unsigned integers */
+    kdnas_inputs inputs;
+    kdnas_open_{bits}(&inputs, values, columns);
     for (size_t row = 0; row < rows; row += KDNAS_TILE) {{
         const size_t count = rows - row < KDNAS_TILE ? rows - row : KDNAS_TILE;
-        int32_t sums[KDNAS_TILE] = {{0}};
-        kdnas_sums_{bits}(weights, values, sums, row, count, rows, columns);
+        int32_t sums[KDNAS_TILE];
+        kdnas_sums_{bits}(weights, &inputs, sums, row, count, rows, columns);
         for (size_t i = 0; i < count; i++)
             into[row + i] = kdnas_measure(biases[row + i] + sums[i] - excess, factors[row + i], shift);
     }}
@@ -72,12 +74,14 @@ static void kdnas_cell_{bits}(const uint8_t *weights, const int32_t *biases, con
 {{
     const int32_t excess = {offset} * kdnas_total(held, units), zero = (int32_t)1 << (bits - 1u);
     const unsigned drop = {unit_bits}u + 1u - bits;
+    kdnas_inputs inputs;
+    kdnas_open_{bits}(&inputs, held, units);
     for (size_t unit = 0; unit < units; unit += KDNAS_TILE) {{
         const size_t count = units - unit < KDNAS_TILE ? units - unit : KDNAS_TILE;
-        int32_t sums[3][KDNAS_TILE] = {{{{0}}}};
+        int32_t sums[3][KDNAS_TILE];
         for (size_t gate = 0; gate < 3u; gate++) {{
             const size_t row = gate * units + unit;
-            kdnas_sums_{bits}(weights, held, sums[gate], row, count, 3u * units, units);
+            kdnas_sums_{bits}(weights, &inputs, sums[gate], row, count, 3u * units, units);
             for (size_t i = 0; i < count; i++)
                 sums[gate][i] = kdnas_measure(biases[row + i] + sums[gate][i] - excess, factors[row + i], shift);
         }}

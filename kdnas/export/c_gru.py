@@ -109,9 +109,9 @@ class IntegerGruC(Network):
         for index, layer in layers:
             lowest = integers.inputs.limits[0] if index == "0" else 0
             tables += integer_tables(name, index, layer, self.weight_bits, lowest)
-        for index, layer in (("state", integers.recalling), ("head", integers.head)):
-            tables += integer_tables(name, index, layer, self.weight_bits, signed)
-        return tables
+        gates = (self.units,) * 3  # read side by side
+        tables += integer_tables(name, "state", integers.recalling, self.weight_bits, signed, gates)
+        return [*tables, *integer_tables(name, "head", integers.head, self.weight_bits, signed)]
 
     def calls(self, name: str, vectors: Sequence[str], *, reading: Reading) -> list[str]:
         integers, bits, units = self._integers, self.weight_bits, self.units

@@ -32,6 +32,27 @@ static inline kdnas_value kdnas_quantize(float ratio, float low, float high)
 #endif
 }
 
+#if KDNAS_VECTORS
+/* The same of four. */
+static inline __m128i kdnas_quantize_four(const float *ratios, float low, float high)
+{
+    const __m128 raised = _mm_max_ps(_mm_loadu_ps(ratios), _mm_set1_ps(low));
+    return _mm_sub_epi32(_mm_cvtps_epi32(_mm_min_ps(raised, _mm_set1_ps(high))), _mm_set1_epi32((int32_t)low));
+}
+
+/* The same of many. */
+static inline void kdnas_quantize_all(const float *ratios, size_t count, float low, float high, kdnas_value *into)
+{
+    if (count < 4u)
+        for (size_t i = 0; i < count; i++)
+            into[i] = kdnas_quantize(ratios[i], low, high);
+    for (size_t i = 0; count >= 4u && i < count; i += 4u) { /* the last four end where the ratios do */
+        const size_t at = i + 4u <= count ? i : count - 4u;
+        kdnas_put(into + at, kdnas_quantize_four(ratios + at, low, high), 255u);
+    }
+}
+#endif
+
 /* number / 2^shift, with a shift that machines of 32 bits can do in one instruction in most layers. */
 static inline uint64_t kdnas_shift(uint64_t number, unsigned shift)
 {
@@ -105,17 +126,23 @@ static void kdnas_{kind}_{bits}(const uint8_t *weights, const int32_t *biases, {
                            const kdnas_value *restrict values, {type} *restrict into, size_t rows, size_t columns)
 {{
     const int32_t excess = {offset} * kdnas_total(values, columns); /* weights are stored as unsigned integers */
+    kdnas_inputs inputs;
+    kdnas_open_{bits}(&inputs, values, columns);
     for (size_t row = 0; row < rows; row += KDNAS_TILE) {{
         const size_t count = rows - row < KDNAS_TILE ? rows - row : KDNAS_TILE;
-        int32_t sums[KDNAS_TILE] = {{0}};
-        kdnas_sums_{bits}(weights, values, sums, row, count, rows, columns);
+        int32_t sums[KDNAS_TILE];
+        kdnas_sums_{bits}(weights, &inputs, sums, row, count, rows, columns);
         size_t i = 0;
-{vector_body}        for (; i < count; i++)
-            into[row + i] = {entry};
+{vector_body}        for (; i < count; i++) {{
+{once}            into[row + i] = {entry};
+        }}
     }}
 }}
 """
 
+_ONCE = """\
+            KDNAS_HIDE(i); /* it is long, so that it is written once */
+"""
 _HIDDEN_ENTRY = "kdnas_{kind}_of(biases[row + i] + sums[i] - excess, factors[row + i], shift, limit)"
 _OUTPUT_ENTRY = "(float)(biases[row + i] + sums[i] - excess) * scales[row + i]"
 
@@ -179,16 +206,16 @@ _FLOATS = {RELU.name: _RELU, SOFTSIGN.name: _SOFTSIGN}
 
 
 def kernels(
-    widths: Iterable[int], hidden: Iterable[tuple[str, int]], own: Iterable[str], *, discrete: bool
+    widths: Iterable[int], hidden: Iterable[tuple[str, int]], own: Iterable[str], *, columns: int, discrete: bool
 ) -> str:
     """What a file needs whose layers have weights of these bits (`FLOAT` too), and hidden layers of these activations
-    and bits; `own` is the text that only some families need.
+    and bits, and that read so many `columns` at most; `own` is the text that only some families need.
     """
     widths, hidden = sorted(set(widths)), sorted(set(hidden))
     integers = [bits for bits in widths if bits != FLOAT]
     parts = [_TRACE]
     if integers:
-        parts += [*dots(integers), _INTEGERS, _SEE_VALUES]
+        parts += [*dots(integers, columns), _INTEGERS, _SEE_VALUES]
     parts += [ROUNDED[kind] for kind in sorted({kind for kind, own in hidden if own != FLOAT})]
     for bits in integers:
         parts += [_layer(kind, bits) for kind, own in hidden if own == bits]
@@ -210,5 +237,6 @@ def _layer(kind: str, bits: int) -> str:
         arguments="const uint32_t *factors, unsigned shift, uint32_t limit" if hidden else "const float *scales",
         type="kdnas_value" if hidden else "float",
         entry=(_HIDDEN_ENTRY if hidden else _OUTPUT_ENTRY).format(kind=kind),
+        once=_ONCE if kind == SOFTSIGN.name else "",
         vector_body=_VECTOR.format(kind=kind) if hidden else "",
     )

@@ -114,13 +114,15 @@ def dense_tables(name: str, index: str, weights: Floats, biases: Floats) -> list
     ]
 
 
-def integer_tables(name: str, index: str, layer: IntegerLayer, bits: int, lowest: int) -> list[Table]:
-    """Of a layer that reads integers counted from the lowest one, so that every one is unsigned."""
+def integer_tables(
+    name: str, index: str, layer: IntegerLayer, bits: int, lowest: int, parts: Sequence[int] | None = None
+) -> list[Table]:
+    """Of a layer that reads integers counted from the lowest one, so that all are unsigned; `parts` as in `pack`."""
     # They are too large by -lowest, which the biases take off again.
     shift = lowest * layer.weights.astype(np.int64).sum(1)
     biases = (layer.biases.astype(np.int64) + shift).astype(np.int32)
     tables = [
-        Table(name=f"{name}_weights_{index}", kind="uint8_t", values=pack(layer.weights, bits)),
+        Table(name=f"{name}_weights_{index}", kind="uint8_t", values=pack(layer.weights, bits, parts)),
         Table(name=f"{name}_biases_{index}", kind="int32_t", values=biases),
     ]
     if layer.factors is not None:
@@ -140,11 +142,19 @@ def quantize_inputs(
 ) -> list[str]:
     """Statements that write the integers of `count` inputs, from one on, to a vector."""
     low, high = (literal(float(limit)) for limit in inputs.limits)
+    ratio = f"{reading(offset(begin))} * {steps}"
     return [
-        f"for (size_t i = 0; i < {count}u; i++) {{",
-        f"    const float input = {reading(offset(begin))};",
-        f"    {into}[i] = kdnas_quantize(input * {steps}, {low}, {high});",
+        "#if KDNAS_VECTORS",
+        "{",
+        f"    float ratios[{count}];",
+        f"    for (size_t i = 0; i < {count}u; i++)",
+        f"        ratios[i] = {ratio};",
+        f"    kdnas_quantize_all(ratios, {count}u, {low}, {high}, {into});",
         "}",
+        "#else",
+        f"for (size_t i = 0; i < {count}u; i++)",
+        f"    {into}[i] = kdnas_quantize({ratio}, {low}, {high});",
+        "#endif",
     ]
 
 

@@ -1,74 +1,70 @@
-"""Weights at their real bit-width: integers of 2 to 8 bits in rows x columns x bits / 8 bytes, rounded up, and back.
+"""Weights at their real bit-width: integers of 2 to 8 bits in rows x columns x bits / 8 bytes, rounded up.
 
 Weights are stored as unsigned integers, 2^(bits - 1) larger than they are; C takes that many sums of inputs off again.
-A row of 8-bit weights is its bytes. Of narrower ones a *group* is the fewest weights that fill whole bytes at each of
-their *planes*, pieces of 4, 2 and 1 bits: a 6-bit weight is a low 4-bit and a high 2-bit piece. Weights of one group
-stand far apart in their row, so that neighbours in memory are neighbours in the row, and compilers can take many bytes
-at once. What is left of a row, less than a group, stands bit by bit behind all rows.
+Rows stand in *groups* of four, the last one of what is left, so that a machine takes four bytes of each of its rows
+with one load after the other, and sums of four rows stand side by side.
 
-Example: a row of five 4-bit weights a b c d e (as stored) is a group of 2: bytes a + 16 c, b + 16 d, and e in the rest.
+- Of 8, 4 and 2 bits a byte holds 1, 2 or 4 weights of its row. A group's rows have *units* of four bytes in turn, then
+  of one where bytes are left. In a unit of n bytes, byte j holds columns j, j + n, j + 2 n ..., the first in its lowest
+  bits.
+- Of other widths eight weights of a row, as many bytes as a weight has bits, are a unit: a stream from the lowest bit.
+
+What is left of a row, fewer weights than fill a byte or a unit, stands bit by bit behind all rows.
+
+Example: a row of five 4-bit weights a b c d e (as stored) is two units of a byte, a + 16 b and c + 16 d, and e behind.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+GROUP_ROWS = 4
 
-def planes(bits: int) -> list[tuple[int, int]]:
-    """(first bit, number of bits) of the pieces of a weight of 2 to 7 bits, from the lowest.
 
-    Example: 7 is (0, 4), (4, 2), (6, 1).
+def unit_columns(bits: int) -> int:
+    """Weights of the smallest unit."""
+    return 8 // bits if 8 % bits == 0 else 8
+
+
+def pack(weights: NDArray[np.int8], bits: int, parts: Sequence[int] | None = None) -> NDArray[np.uint8]:
+    """Bytes (ceil(rows x columns x bits / 8),) of weights (rows, columns).
+
+    Groups begin anew with each of `parts`, numbers of rows that C reads apart; None: all rows are one.
     """
-    pieces, start = [], 0
-    for size in (4, 2, 1):
-        if bits & size:
-            pieces.append((start, size))
-            start += size
+    stored = (weights.astype(np.int16) + (1 << (bits - 1))).astype(np.uint8)
+    rows, columns = stored.shape
+    whole = columns - columns % unit_columns(bits)
+    pieces, first = [], 0
+    for part in parts or (rows,):
+        for row in range(first, first + part, GROUP_ROWS):
+            group = stored[row : min(row + GROUP_ROWS, first + part), :whole]
+            pieces += _units(group, bits) if 8 % bits == 0 else _streams(group, bits)
+        first += part
+    return np.concatenate([*pieces, _stream(stored[:, whole:].reshape(-1), bits)])
+
+
+def _units(group: NDArray[np.uint8], bits: int) -> list[NDArray[np.uint8]]:
+    rows, columns = group.shape
+    each, pieces, begin = 8 // bits, [], 0
+    left = columns // each  # bytes of a row
+    for size in (4, 1):
+        for _ in range(left // size):
+            unit = group[:, begin : begin + size * each].reshape(rows, each, size)
+            shifts = np.arange(each, dtype=np.uint8)[:, None] * np.uint8(bits)
+            pieces.append((unit << shifts).sum(1, dtype=np.uint8).reshape(-1))
+            begin += size * each
+        left %= size
     return pieces
 
 
-def group_size(bits: int) -> int:
-    """Weights of a group."""
-    return 1 if bits == 8 else 8 // planes(bits)[-1][1]
+def _streams(group: NDArray[np.uint8], bits: int) -> list[NDArray[np.uint8]]:
+    return [
+        _stream(row, bits)
+        for begin in range(0, group.shape[1], unit_columns(bits))
+        for row in group[:, begin : begin + unit_columns(bits)]
+    ]
 
 
-def pack(weights: NDArray[np.int8], bits: int) -> NDArray[np.uint8]:
-    """Bytes (ceil(rows x columns x bits / 8),) of weights (rows, columns)."""
-    stored = (weights.astype(np.int16) + (1 << (bits - 1))).astype(np.uint8)
-    if bits == 8:
-        return stored.reshape(-1)
-    rows, columns = stored.shape
-    size = group_size(bits)
-    span = columns // size  # groups of a row
-    whole = stored[:, : size * span].reshape(rows, size, span)
-    parts = []
-    for start, width in planes(bits):
-        pieces = (whole >> start) & ((1 << width) - 1)
-        each = 8 // width  # pieces of a byte: those of a run of so many spans
-        shifts = np.arange(each, dtype=np.uint8) * width
-        parts.append((pieces.reshape(rows, size // each, each, span) << shifts[:, None]).sum(2, dtype=np.uint8))
-    rest = stored[:, size * span :].reshape(-1)
-    stream = (rest[:, None] >> np.arange(bits, dtype=np.uint8)) & 1
-    main = np.concatenate([part.reshape(rows, part.shape[1] * span) for part in parts], 1)  # plane by plane in a row
-    return np.concatenate([main.reshape(-1), np.packbits(stream.reshape(-1), bitorder="little")])
-
-
-def unpack(table: NDArray[np.uint8], bits: int, rows: int, columns: int) -> NDArray[np.int8]:
-    """The weights (rows, columns) that `pack` made a table of."""
-    size = group_size(bits)
-    span = columns // size
-    taken = rows * span * size * bits // 8
-    stored = np.zeros((rows, columns), np.int16)
-    if bits == 8:
-        stored[:] = table.reshape(rows, columns)
-    else:
-        main, begin = table[:taken].reshape(rows, taken // rows), 0
-        for start, width in planes(bits):
-            each = 8 // width
-            plane = main[:, begin : begin + span * size // each].reshape(rows, size // each, 1, span).astype(np.int16)
-            begin += span * size // each
-            pieces = (plane >> (np.arange(each)[:, None] * width)) & ((1 << width) - 1)
-            stored[:, : size * span] += pieces.reshape(rows, size * span) << start
-        left = rows * (columns - size * span)
-        stream = np.unpackbits(table[taken:], bitorder="little")[: left * bits].reshape(left, bits)
-        stored[:, size * span :] = (stream @ (1 << np.arange(bits))).reshape(rows, columns - size * span)
-    return (stored - (1 << (bits - 1))).astype(np.int8)
+def _stream(stored: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    return np.packbits((stored[:, None] >> np.arange(bits, dtype=np.uint8)) & 1, bitorder="little")

@@ -70,7 +70,7 @@ static inline void kdnas_softsign_four(__m128i sums, const uint32_t *factors, un
     const __m128i factor = _mm_loadu_si128((const __m128i *)(const void *)factors);
     const __m128 wrapped = _mm_and_ps(_mm_castsi128_ps(_mm_srai_epi32(factor, 31)), _mm_set1_ps(4294967296.0f));
     const __m128 by = _mm_mul_ps(_mm_add_ps(_mm_cvtepi32_ps(factor), wrapped), _mm_set1_ps(worth.number));
-    const __m128 size = _mm_cvtepi32_ps(_mm_sub_epi32(_mm_xor_si128(sums, negative), negative));
+    const __m128 size = _mm_andnot_ps(_mm_set1_ps(-0.0f), _mm_cvtepi32_ps(sums));
     const __m128 whole = _mm_add_ps(_mm_mul_ps(size, by), _mm_set1_ps(1.0f));
     /* L z / (1 + z) = L - L / (1 + z): fewer than ten roundings by 2^-24 of 128, less than 2^-13 in all. */
     const float most = (float)(limit + 1u) + 0.5f, apart = 1.0f / 8192.0f;

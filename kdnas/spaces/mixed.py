@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from itertools import product
+from math import prod
 
 from kdnas.config.strict import Strict
 from kdnas.spaces.choices import IntegerWidths
@@ -26,7 +27,7 @@ class MixedTable(Strict):
 
     def count(self, depth: int) -> int:
         """Formats of a network of so many hidden layers."""
-        return len(self.weights) ** (depth + 1) * len(self.activations) ** depth * len(self.inputs)
+        return prod(map(len, self._all(0, depth).values()))
 
     def asked(self, base: int, depth: int) -> dict[str, tuple[int, ...]]:
         """Name of each parameter of a base, without its group, and its choices."""

@@ -279,7 +279,8 @@ def _size(base: BaseTable, table: GroupTable) -> int:
     """Choices of a base."""
     depth = len(base.hidden)
     formats = len(table.bits) + (table.mixed.count(depth) if table.mixed else 0)
-    return len(base.prune) ** depth * len(base.inputs) * formats
+    widths: int = len(base.prune) ** depth
+    return widths * len(base.inputs) * formats
 
 
 def _check_depths(table: GroupTable, where: str) -> None:
@@ -287,6 +288,6 @@ def _check_depths(table: GroupTable, where: str) -> None:
         bits, depth = parse_bits(text), len(base.hidden)
         if (len(bits.weights(depth + 1)), len(bits.activations(depth))) != (depth + 1, depth):
             raise ConfigError(
-                f"{where}: bits {text!r} must have one width, or {depth + 1} of weights and {depth} of activations, for "
-                f"the base {base.widths}; write mixed for bases of several depths"
+                f"{where}: bits {text!r} must have one width, or {depth + 1} of weights and {depth} of activations, "
+                f"for the base {base.widths}; write mixed for bases of several depths"
             )

@@ -94,11 +94,10 @@ class Bits:
             tuple(map(_whole, data[name])) if isinstance(data[name], list) else _whole(data[name])
             for name in ("weight", "activation")
         )
-        if data.keys() - {"input", "weight", "activation", "power_of_two"} or data.get("power_of_two", True) is not True:
+        power_of_two = data.get("power_of_two", False)
+        if data.keys() - {"input", "weight", "activation", "power_of_two"} or type(power_of_two) is not bool:
             raise TypeError(f"{dict(data)!r} are no bits")
-        return cls(
-            input=_whole(data["input"]), weight=weight, activation=activation, power_of_two="power_of_two" in data
-        )
+        return cls(input=_whole(data["input"]), weight=weight, activation=activation, power_of_two=power_of_two)
 
 
 def _all(widths: Widths) -> tuple[int, ...]:
@@ -137,8 +136,8 @@ class StudentSpec:
         have = (len(self.bits.weights(depth + 1)), len(self.bits.activations(depth)))
         if have != (depth + 1, depth):
             raise ConfigError(
-                f"spec: bits {self.bits} must have one width, or {depth + 1} of weights and {depth} of activations, for "
-                f"hidden {self.hidden}"
+                f"spec: bits {self.bits} must have one width, or {depth + 1} of weights and {depth} of activations, "
+                f"for hidden {self.hidden}"
             )
 
     @property

@@ -12,6 +12,7 @@ from kdnas.students.quantizers import best_ranges
 from .conftest import SCOUT, MakeStudent
 
 FORMATS = ["w2a8i8", "w3a8i8", "w4a8i8", "w6a8i8", "w8a8i8", "w2a4i4", "w3a4i8", "w4a4i4", "w8a4i8", "w5a3i6"]
+FORMATS += ["w8-4-2a8-4i8", "w3-3-8a4i8", "w4a8i8p", "w8a8i8p", "w2a4i4p", "w8-2-5a3-8i6p"]  # of three layers
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -7,7 +7,7 @@ from kdnas.errors import StudentError
 from kdnas.students import FakeQuantMlp, QuantMlp, Student, TwinMaker
 from kdnas.students.fake_quant import quantize, snap
 from kdnas.students.mlp import FAMILY
-from kdnas.students.quantizers import best_ranges
+from kdnas.students.quantizers import best_powers, best_ranges
 
 from .conftest import SCOUT, MakeStudent
 
@@ -119,7 +119,7 @@ def test_weights_near_an_integer_settle_first_and_the_others_are_not_rounded(mak
     assert not torch.equal(twin(seen), before)
 
 
-@pytest.mark.parametrize("bits", ["w2a8i8", "w3a4i4", "w4a8i8", "w8a8i8"])
+@pytest.mark.parametrize("bits", ["w2a8i8", "w3a4i4", "w4a8i8", "w8a8i8", "w8-2-4a8-4i8", "w3a8i8p"])
 def test_a_settled_twin_is_the_network_again(make_student: MakeStudent, bits: str) -> None:
     student = make_student(bits, SCOUT, hidden=(16, 12))
     twin = twin_of(student)
@@ -177,6 +177,22 @@ def test_ranges_with_the_least_error() -> None:
     assert ranges.shape == (2, 1)
     assert ranges[0].item() == pytest.approx(0.5)
     assert 0.39 < ranges[1].item() < 0.42
+
+
+def test_powers_of_two_with_the_least_error() -> None:
+    # With 1 as the largest integer, 0.7 and 0.1 round best in steps of 1/2 (errors 0.2 and 0.1), and 0.9 and 0.1 in
+    # steps of 1; with 7, 7 and 1 in steps of 1, to the last bit.
+    assert best_powers(torch.tensor([[0.7, 0.1], [0.9, -0.1]]), 1).tolist() == [[-1.0], [0.0]]
+    assert best_powers(torch.tensor([[7.0, 1.0]]), 7).tolist() == [[0.0]]
+
+
+def test_settled_integers_do_not_jump_to_another_power_of_two(make_student: MakeStudent) -> None:
+    twin = FAMILY.training_twin(make_student("w4a8i8p", SCOUT, hidden=(16, 12)).network)
+    twin.hold()
+    twin.train()(torch.randn(64, 6, generator=seeded(0))).square().sum().backward()
+    assert all(ranges.grad is None for ranges in twin.weight_ranges)
+    assert all(linear.bias.grad is not None for linear in twin.linears)
+    assert all(ranges.grad is not None for ranges in twin.activation_ranges)
 
 
 def test_a_row_without_weights_keeps_its_bias(make_student: MakeStudent) -> None:

@@ -275,7 +275,8 @@ def mixing(bases: list[dict[str, Any]], bits: Sequence[str] = ("float", "w8a8i8"
 def test_every_layer_is_asked_for_its_bits():
     group = mixing([{"hidden": [8, 8], "prune": [0.5]}, {"hidden": [4], "prune": [0.5]}]).groups["a"]
     given = {"a.base": 0, "a.0.prune.0": 0.5, "a.0.prune.1": 0.5, "a.bits": "mixed"}
-    given |= {"a.0.weights.0": 8, "a.0.weights.1": 4, "a.0.weights.2": 8, "a.0.activations.0": 4, "a.0.activations.1": 8}
+    given |= {"a.0.weights.0": 8, "a.0.weights.1": 4, "a.0.weights.2": 8}
+    given |= {"a.0.activations.0": 4, "a.0.activations.1": 8}
     trial = FakeTrial(given)
     assert str(group.sample(trial)) == "mlp 4x4 w8-4-8a4-8i8"
     assert set(trial.asked) == set(given)
@@ -283,7 +284,8 @@ def test_every_layer_is_asked_for_its_bits():
     assert trial.asked["a.0.weights.2"] == [4, 8]
     # One width of inputs is no choice.
     wide = mixing([{"hidden": [4], "prune": [0.5]}], inputs=[4, 8], activations=[8]).groups["a"]
-    given = {"a.base": 0, "a.0.prune.0": 0.5, "a.bits": "mixed", "a.0.weights.0": 4, "a.0.weights.1": 8, "a.input_bits": 4}
+    given = {"a.base": 0, "a.0.prune.0": 0.5, "a.bits": "mixed", "a.0.weights.0": 4, "a.0.weights.1": 8}
+    given |= {"a.input_bits": 4}
     trial = FakeTrial(given)
     assert str(wide.sample(trial)) == "mlp 2 w4-8a8i4"
     assert set(trial.asked) == set(given)
@@ -309,7 +311,8 @@ def test_mixed_bits_alone_and_as_powers_of_two():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [({"weights": []}, "at least 1"), ({"weights": [4, 4]}, "4 stands twice"), ({"weights": [9]}, "less than or equal"),
-     ({"activations": [1]}, "greater than or equal"), ({"inputs": [8.0]}, "must be a whole number"), ({"input": [8]}, "input")],
+     ({"activations": [1]}, "greater than or equal"), ({"inputs": [8.0]}, "must be a whole number"),
+     ({"input": [8]}, "input: unknown key")],
 )  # fmt: skip
 def test_mixed_bits_that_are_none(changes, said):
     with pytest.raises(ConfigError, match=said):
@@ -323,8 +326,8 @@ def test_a_group_has_some_format():
 
 def test_mixed_bits_are_counted():
     # 4 ratios in 5 layers, and 3^6 bits of weights: 1,024 x (729 + 1).
+    table = {"hidden": [64] * 5, "prune": [0.0, 0.1, 0.2, 0.3]}
     with pytest.raises(ConfigError, match="has 747,520 choices"):
-        table = {"hidden": [64] * 5, "prune": [0.0, 0.1, 0.2, 0.3]}
         mixing([table], ["float"], weights=[2, 4, 8], activations=[8])
 
 

@@ -113,7 +113,7 @@ def _guess(
         integers = (weight / scale).round()
         for way in (1, -1):
             saved = way * slope * scale + 0.5 * curvature * scale.square()
-            saved = saved.masked_fill((integers + way).abs() > network.weight_limit, torch.inf).flatten()
+            saved = saved.masked_fill((integers + way).abs() > network.weight_limits[layer], torch.inf).flatten()
             best = saved.topk(min(TRIES, len(saved)), largest=False)
             found += [
                 (value, layer, place, way)

@@ -34,9 +34,9 @@ def recover_jointly(
     """Train the students of all groups in place, on episodes in which nobody else acts.
 
     Of quantized students everything is trained, on their fast twins where they have one, and each keeps its bits.
-    Weights of more than `MOST_BITS` bits are trained through their rounding. Narrower ones, which that would throw
-    about, are let go and become integers again one after the other (`Settling`), and are moved by single steps then
-    (`flip_weights`), as in the training that they come from.
+    Weights of more than `MOST_BITS` bits are trained through their rounding. Those of students with narrower ones,
+    which that would throw about, are let go and become integers again one after the other (`Settling`), and are moved
+    by single steps then (`flip_weights`), as in the training that they come from.
 
     Args:
         students: group -> student, each a network of its own.
@@ -80,7 +80,7 @@ class _Learner:
         self._gradient = join_gradients(parameters)
         self._memory: LessonMemory | None = None
         self._settling = self._pupil.network if isinstance(self._pupil.network, Settling) else None
-        self._narrow = student.spec.bits.weight <= MOST_BITS
+        self._narrow = student.spec.bits.narrowest <= MOST_BITS
 
     def player(self) -> Seats:
         """The student as it is, where environments and teachers are."""

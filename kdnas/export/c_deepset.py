@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdnas.export.c_kernels import FLOAT, OTHER, OUTPUT
 from kdnas.export.c_network import (
     Network,
     Reading,
@@ -14,10 +15,12 @@ from kdnas.export.c_network import (
     copy_inputs,
     dense_tables,
     integer_tables,
+    kernel,
     layer_call,
     quantize_inputs,
 )
 from kdnas.policies.arrays import Floats
+from kdnas.students.activation import RELU
 from kdnas.students.deepset import DeepSet
 from kdnas.students.integer_deepset import IntegerDeepSet
 
@@ -77,7 +80,6 @@ static void kdnas_mean(const float *weights, const float *biases, const float *v
 class FloatDeepSetC(Network):
     """Columns of weights in float32; one set is read after the other."""
 
-    hidden = ("relu",)
     parts = (_FLOAT_MEAN,)
 
     def __init__(self, network: DeepSet) -> None:
@@ -87,6 +89,7 @@ class FloatDeepSetC(Network):
             [(linear.weight.detach().numpy(), linear.bias.detach().numpy()) for linear in linears]
             for linears in ([*network.encoders], [*network.linears])
         )
+        self.kernels = [(RELU.name, FLOAT), (OUTPUT, FLOAT)]
         self.vectors = [
             Vector(entries=max(count * width for count, width in self._shapes)),
             *(Vector(entries=weights.shape[1]) for weights, _ in self._layers),
@@ -137,14 +140,14 @@ class FloatDeepSetC(Network):
 class IntegerDeepSetC(Network):
     """Packed integers; own features and means are counted from their lowest integer."""
 
+    integer = True
     value = "kdnas_value"
-    hidden = ("relu",)
 
     def __init__(self, integers: IntegerDeepSet) -> None:
         self._integers = integers
-        self.index, self.weight_bits = integers.index, integers.weight_bits
-        bits = self.weight_bits
-        self.parts = (_INTEGER_MEAN.format(bits=bits, offset=1 << (bits - 1)),)
+        self.index, widths = integers.index, {each.encoder.bits for each in integers.sets}
+        self.kernels = [kernel(layer, RELU.name) for layer in integers.layers] + [(OTHER, bits) for bits in widths]
+        self.parts = [_INTEGER_MEAN.format(bits=bits, offset=1 << (bits - 1)) for bits in widths]
         sizes = [each.members * len(each.inputs.factors) for each in integers.sets]
         layers = [layer.weights.shape[1] for layer in integers.layers]
         self.vectors = [Vector(entries=size) for size in (max(sizes), *layers)]
@@ -155,14 +158,14 @@ class IntegerDeepSetC(Network):
         steps = np.concatenate([own.factors, *(each.inputs.factors for each in sets)])
         tables = [Table(name=f"{name}_input_steps", kind="float", values=steps)]
         for index, each in enumerate(sets):
-            tables += integer_tables(name, f"set_{index}", each.encoder, self.weight_bits, each.inputs.limits[0])
+            tables += integer_tables(name, f"set_{index}", each.encoder, each.inputs.limits[0])
         for index, layer in enumerate(self._integers.layers):
             lowest = own.limits[0] if index == 0 else 0
-            tables += integer_tables(name, str(index), layer, self.weight_bits, lowest)
+            tables += integer_tables(name, str(index), layer, lowest)
         return tables
 
     def calls(self, name: str, vectors: Sequence[str], *, reading: Reading) -> list[str]:
-        integers, bits, (seen, pooled) = self._integers, self.weight_bits, vectors[:2]
+        integers, (seen, pooled) = self._integers, vectors[:2]
         begin = into = step = len(integers.own.factors)
         lines = quantize_inputs(pooled, into, f"{name}_input_steps[i]", integers.own, reading) if into else []
         for index, each in enumerate(integers.sets):
@@ -173,14 +176,14 @@ class IntegerDeepSetC(Network):
             lines += [
                 *quantize_inputs(seen, count, f"{name}_input_steps[{place}]", each.inputs, reading, begin),
                 f"KDNAS_SEE_VALUES({seen}, {count}u);",
-                f"kdnas_mean_{bits}({tables}, {encoder.shift}u, {encoder.limit}u, {seen}, {pooled} + {into}, "
+                f"kdnas_mean_{encoder.bits}({tables}, {encoder.shift}u, {encoder.limit}u, {seen}, {pooled} + {into}, "
                 f"{rows}u, {width}u, {each.members}u);",
             ]
             begin, into, step = begin + count, into + rows, step + width
         for index, layer in enumerate(integers.layers):
             lines.append(f"KDNAS_SEE_VALUES({vectors[index + 1]}, {layer.weights.shape[1]}u);")
             ends = f"{vectors[index + 1]}, {vectors[index + 2]}"
-            lines.append(layer_call(name, str(index), layer, bits, "relu", ends))
+            lines.append(layer_call(name, str(index), layer, RELU.name, ends))
         return lines
 
     def step(self, inputs: Floats, state: NDArray[Any] | None) -> tuple[NDArray[Any], Floats, None]:

@@ -175,22 +175,19 @@ def dots(widths: Iterable[int], columns: int) -> list[str]:
 
 
 def _layer_sums(bits: int) -> list[str]:
-    columns = unit_columns(bits)
-    if bits == 8:
-        parts = [_units(bits)]
-        row, each, ready, rest = "columns", 1, "columns", "    (void)rows;\n    (void)columns;\n"
-    elif 8 % bits == 0:  # weights fill bytes
-        parts = [_units(bits)]
-        row, each, straddle = f"columns / {columns}u", columns, ""
-        ready = row
-    else:
-        parts = [_take(bits), _streams(bits)]
-        row, each, straddle = f"columns / {columns}u * {bits}u", 1, _STRADDLE.format(most=8 - bits)
-        ready = f"columns / {columns}u * {columns}u"  # eight are two units of four bytes each
-    if bits != 8:
-        rest = _REST.format(bits=bits, unit=columns, mask=(1 << bits) - 1, straddle=straddle)
-    opened = _OPEN.format(bits=bits, bytes=ready, each=each)
-    return [*parts, quad(bits), opened, _SUMS.format(bits=bits, bytes=row, rest=rest)]
+    columns, whole = unit_columns(bits), 8 % bits == 0  # weights fill bytes
+    row = f"columns / {columns}u" + ("" if whole else f" * {bits}u")
+    # Eight weights of a stream are two units of four bytes where they are ready.
+    ready, each = (row, columns) if whole else ("columns / 8u * 8u", 1)
+    rest = _REST.format(
+        bits=bits, unit=columns, mask=(1 << bits) - 1, straddle="" if whole else _STRADDLE.format(most=8 - bits)
+    )
+    return [
+        *([_units(bits)] if whole else [_take(bits), _streams(bits)]),
+        quad(bits),
+        _OPEN.format(bits=bits, bytes=ready, each=each),
+        _SUMS.format(bits=bits, bytes=row, rest=rest),
+    ]
 
 
 def _held(bits: int) -> str:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from kdnas.export.c_gates import CURVES, FLOAT_CELL, KNOTS, SEE_SUMS, integer_cell
+from kdnas.export.c_kernels import FLOAT, OUTPUT
 from kdnas.export.c_network import (
     Network,
     Reading,
@@ -16,10 +17,12 @@ from kdnas.export.c_network import (
     copy_inputs,
     dense_tables,
     integer_tables,
+    kernel,
     layer_call,
     quantize_inputs,
 )
 from kdnas.policies.arrays import Floats
+from kdnas.students.activation import RELU
 from kdnas.students.gru import Gru, mix
 from kdnas.students.integer_gru import IntegerGru
 
@@ -36,7 +39,7 @@ class FloatGruC(Network):
         ]
         self._reading = layers
         self.units = network.units
-        self.hidden = ("relu",) * (len(layers) > 1)
+        self.kernels = [(RELU.name, FLOAT)] * (len(layers) - 1) + [(OUTPUT, FLOAT)]
         self.parts = (FLOAT_CELL,)
         sizes = [*(weights.shape[1] for weights, _ in layers), 3 * self.units, self.units]
         self.vectors = [Vector(entries=size) for size in sizes]
@@ -86,15 +89,15 @@ class FloatGruC(Network):
 class IntegerGruC(Network):
     """Packed integers; the state is bytes, counted from the lowest integer."""
 
+    integer = True
     value = "kdnas_value"
 
     def __init__(self, integers: IntegerGru) -> None:
         self._integers = integers
-        self.weight_bits = integers.weight_bits
         self.units, self.zero = integers.units, 1 << (integers.state_bits - 1)
         self.state_step = 1.0 / self.zero
-        self.hidden = ("relu",) * bool(integers.encoder)
-        self.parts = (CURVES, SEE_SUMS, integer_cell(self.weight_bits))
+        self.kernels = [kernel(layer, RELU.name) for layer in (*integers.encoder, integers.head)]
+        self.parts = (CURVES, SEE_SUMS, integer_cell(integers.recalling.bits))
         self.shared = (KNOTS,)
         reading = [*integers.encoder, integers.reading]
         sizes = [*(layer.weights.shape[1] for layer in reading), self.units]
@@ -108,20 +111,20 @@ class IntegerGruC(Network):
         tables = [Table(name=f"{name}_input_steps", kind="float", values=integers.inputs.factors)]
         for index, layer in layers:
             lowest = integers.inputs.limits[0] if index == "0" else 0
-            tables += integer_tables(name, index, layer, self.weight_bits, lowest)
+            tables += integer_tables(name, index, layer, lowest)
         gates = (self.units,) * 3  # read side by side
-        tables += integer_tables(name, "state", integers.recalling, self.weight_bits, signed, gates)
-        return [*tables, *integer_tables(name, "head", integers.head, self.weight_bits, signed)]
+        tables += integer_tables(name, "state", integers.recalling, signed, gates)
+        return [*tables, *integer_tables(name, "head", integers.head, signed)]
 
     def calls(self, name: str, vectors: Sequence[str], *, reading: Reading) -> list[str]:
-        integers, bits, units = self._integers, self.weight_bits, self.units
+        integers, bits, units = self._integers, self._integers.recalling.bits, self.units
         inputs = self.vectors[0].entries
         lines = quantize_inputs(vectors[0], inputs, f"{name}_input_steps[i]", integers.inputs, reading)
         for index, layer in enumerate([*integers.encoder, integers.reading]):
-            kind = "relu" if index < len(integers.encoder) else "gates"
+            kind = RELU.name if index < len(integers.encoder) else "gates"
             lines.append(f"KDNAS_SEE_VALUES({vectors[index]}, {layer.weights.shape[1]}u);")
             ends = f"{vectors[index]}, {vectors[index + 1]}"
-            lines.append(layer_call(name, str(index), layer, bits, kind, ends))
+            lines.append(layer_call(name, str(index), layer, kind, ends))
         gates, following, outputs = vectors[-3:]
         tables = f"{name}_weights_state, {name}_biases_state, {name}_factors_state, {integers.recalling.shift}u"
         return [
@@ -138,7 +141,7 @@ class IntegerGruC(Network):
             f"KDNAS_SEE_VALUES({following}, {units}u);",
             f"for (size_t i = 0; i < {units}u; i++)",
             f"    state->hidden[i] = (uint8_t){following}[i];",
-            layer_call(name, "head", integers.head, bits, "output", f"{following}, {outputs}"),
+            layer_call(name, "head", integers.head, OUTPUT, f"{following}, {outputs}"),
         ]
 
     def begin(self, rows: int) -> NDArray[np.int32]:

@@ -7,10 +7,13 @@ Everything is C99 on integers and float32 with IEEE rounding; what costs time in
 from collections.abc import Iterable
 
 from kdnas.export.c_dot import dots
-from kdnas.export.c_round import ROUNDED
+from kdnas.export.c_round import ROUNDED, SHIFT
 from kdnas.students.activation import RELU, SOFTSIGN
 
 FLOAT = 32
+
+OUTPUT, OTHER = "output", "other"
+"""Kinds of layers besides activations: what says logits, and what a family has text of its own for."""
 
 _INTEGERS = """\
 #if defined(__FAST_MATH__)
@@ -144,7 +147,18 @@ _ONCE = """\
             KDNAS_HIDE(i); /* it is long, so that it is written once */
 """
 _HIDDEN_ENTRY = "kdnas_{kind}_of(biases[row + i] + sums[i] - excess, factors[row + i], shift, limit)"
+_SHIFT_ENTRY = "kdnas_{kind}_of(biases[row + i] + sums[i] - excess, exponents[row + i], limit)"
 _OUTPUT_ENTRY = "(float)(biases[row + i] + sums[i] - excess) * scales[row + i]"
+_OUTPUT_SHIFT_ENTRY = "(float)(biases[row + i] + sums[i] - excess) * kdnas_scale(exponents[row + i])"
+
+_SCALE = """\
+/* 2^exponent, of a normal number. */
+static inline float kdnas_scale(int exponent)
+{
+    const union { uint32_t bits; float number; } scale = {(uint32_t)(127 + exponent) << 23};
+    return scale.number;
+}
+"""
 
 _VECTOR = """\
 #if KDNAS_VECTORS
@@ -205,38 +219,42 @@ _SEE_FLOATS = """\
 _FLOATS = {RELU.name: _RELU, SOFTSIGN.name: _SOFTSIGN}
 
 
-def kernels(
-    widths: Iterable[int], hidden: Iterable[tuple[str, int]], own: Iterable[str], *, columns: int, discrete: bool
-) -> str:
-    """What a file needs whose layers have weights of these bits (`FLOAT` too), and hidden layers of these activations
-    and bits, and that read so many `columns` at most; `own` is the text that only some families need.
+def kernels(used: Iterable[tuple[str, int]], own: Iterable[str], *, columns: int, discrete: bool) -> str:
+    """What a file needs whose layers are of these kinds (activations, `OUTPUT` and `OTHER`; with `SHIFT` at the end
+    where scales are powers of two), have weights of these bits (`FLOAT` too), and read so many columns at most; `own`
+    is the text that only some families need.
     """
-    widths, hidden = sorted(set(widths)), sorted(set(hidden))
-    integers = [bits for bits in widths if bits != FLOAT]
+    layers = sorted(set(used), key=lambda layer: (layer[1], layer[0] == OUTPUT, layer[0]))
+    kinds = list(dict.fromkeys(kind for kind, bits in layers if bits != FLOAT))
     parts = [_TRACE]
-    if integers:
-        parts += [*dots(integers, columns), _INTEGERS, _SEE_VALUES]
-    parts += [ROUNDED[kind] for kind in sorted({kind for kind, own in hidden if own != FLOAT})]
-    for bits in integers:
-        parts += [_layer(kind, bits) for kind, own in hidden if own == bits]
-        parts.append(_layer("output", bits))
-    if FLOAT in widths:
-        parts += [_SEE_FLOATS, _DENSE]
-        parts += [_FLOATS[kind] for kind, own in hidden if own == FLOAT]
+    if kinds:
+        parts += [*dots((bits for _, bits in layers if bits != FLOAT), columns), _INTEGERS, _SEE_VALUES]
+        parts += dict.fromkeys(part for kind in sorted(kinds) for part in ROUNDED.get(kind, ()))
+        parts += [_SCALE] if OUTPUT + SHIFT in kinds else []
+    parts += [_layer(kind, bits) for kind, bits in layers if bits != FLOAT and kind != OTHER]
+    floats = [kind for kind, bits in layers if bits == FLOAT]
+    parts += [_SEE_FLOATS, _DENSE] if floats else []
+    parts += [_FLOATS[kind] for kind in floats if kind in _FLOATS]
     parts += dict.fromkeys(own)
     parts += [_BEST] if discrete else []
     return "\n".join(parts)
 
 
 def _layer(kind: str, bits: int) -> str:
-    hidden = kind != "output"
+    shift, hidden = kind.endswith(SHIFT), kind.removesuffix(SHIFT) != OUTPUT
+    if shift:
+        arguments = "const int8_t *exponents" + ", uint32_t limit" * hidden
+        entry = _SHIFT_ENTRY if hidden else _OUTPUT_SHIFT_ENTRY
+    else:
+        arguments = "const uint32_t *factors, unsigned shift, uint32_t limit" if hidden else "const float *scales"
+        entry = _HIDDEN_ENTRY if hidden else _OUTPUT_ENTRY
     return _LAYER.format(
         kind=kind,
         bits=bits,
         offset=1 << (bits - 1),
-        arguments="const uint32_t *factors, unsigned shift, uint32_t limit" if hidden else "const float *scales",
+        arguments=arguments,
         type="kdnas_value" if hidden else "float",
-        entry=(_HIDDEN_ENTRY if hidden else _OUTPUT_ENTRY).format(kind=kind),
-        once=_ONCE if kind == SOFTSIGN.name else "",
-        vector_body=_VECTOR.format(kind=kind) if hidden else "",
+        entry=entry.format(kind=kind),
+        once="" if kind in (RELU.name, OUTPUT) else _ONCE,
+        vector_body=_VECTOR.format(kind=kind) if hidden and not shift else "",
     )

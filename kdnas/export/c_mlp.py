@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kdnas.export.c_kernels import FLOAT, OUTPUT
 from kdnas.export.c_network import (
     Network,
     Reading,
@@ -15,6 +16,7 @@ from kdnas.export.c_network import (
     copy_inputs,
     dense_tables,
     integer_tables,
+    kernel,
     layer_call,
     quantize_inputs,
 )
@@ -30,7 +32,7 @@ class FloatMlpC(Network):
         linears: list[Any] = list(network.linears)
         self.activation = network.activation
         self._layers = [(linear.weight.detach().numpy(), linear.bias.detach().numpy()) for linear in linears]
-        self.hidden = (self.activation.name,) * (len(linears) > 1)
+        self.kernels = [(self.activation.name, FLOAT)] * (len(linears) - 1) + [(OUTPUT, FLOAT)]
         self.vectors = [Vector(entries=weights.shape[1]) for weights, _ in self._layers]
         self.traced = 4 * sum(vector.entries for vector in self.vectors)
 
@@ -64,12 +66,12 @@ class FloatMlpC(Network):
 class IntegerMlpC(Network):
     """Packed integers; vectors of either sign are counted from their lowest integer, so that every one is unsigned."""
 
+    integer = True
     value = "kdnas_value"
 
     def __init__(self, integers: IntegerMlp) -> None:
         self._integers = integers
-        self.weight_bits = integers.weight_bits
-        self.hidden = (integers.activation.name,) * (len(integers.layers) > 1)
+        self.kernels = [kernel(layer, integers.activation.name) for layer in integers.layers]
         self.vectors = [Vector(entries=layer.weights.shape[1]) for layer in integers.layers]
         self.traced = sum(vector.entries for vector in self.vectors)
 
@@ -78,7 +80,7 @@ class IntegerMlpC(Network):
         return [steps] + [
             table
             for index, (layer, lowest) in enumerate(zip(self._integers.layers, self._lowest, strict=True))
-            for table in integer_tables(name, str(index), layer, self.weight_bits, lowest)
+            for table in integer_tables(name, str(index), layer, lowest)
         ]
 
     def calls(self, name: str, vectors: Sequence[str], *, reading: Reading) -> list[str]:
@@ -87,7 +89,7 @@ class IntegerMlpC(Network):
         for index, layer in enumerate(self._integers.layers):
             lines.append(f"KDNAS_SEE_VALUES({vectors[index]}, {layer.weights.shape[1]}u);")
             ends = f"{vectors[index]}, {vectors[index + 1]}"
-            lines.append(layer_call(name, str(index), layer, self.weight_bits, kind, ends))
+            lines.append(layer_call(name, str(index), layer, kind, ends))
         return lines
 
     def step(self, inputs: Floats, state: NDArray[Any] | None) -> tuple[NDArray[Any], Floats, None]:

@@ -9,8 +9,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from kdnas.export.c_kernels import FLOAT
+from kdnas.export.c_kernels import OUTPUT
 from kdnas.export.c_pack import pack
+from kdnas.export.c_round import SHIFT
 from kdnas.policies.arrays import Floats
 from kdnas.students.integer import IntegerInputs, IntegerLayer
 
@@ -62,11 +63,11 @@ class Vector:
 class Network(ABC):
     """A network of one family, in float or in integers."""
 
-    weight_bits: int = FLOAT
+    integer: bool = False
     value: str = "float"
     """C type of what layers hand on."""
-    hidden: Sequence[str] = ()
-    """Activations of its hidden layers."""
+    kernels: Sequence[tuple[str, int]]
+    """Kind and bits of each layer, see `c_kernels.kernels`."""
     parts: Sequence[str] = ()
     """C text that networks of its kind share besides `kernels`."""
     shared: "Sequence[Table]" = ()
@@ -115,16 +116,18 @@ def dense_tables(name: str, index: str, weights: Floats, biases: Floats) -> list
 
 
 def integer_tables(
-    name: str, index: str, layer: IntegerLayer, bits: int, lowest: int, parts: Sequence[int] | None = None
+    name: str, index: str, layer: IntegerLayer, lowest: int, parts: Sequence[int] | None = None
 ) -> list[Table]:
     """Of a layer that reads integers counted from the lowest one, so that all are unsigned; `parts` as in `pack`."""
     # They are too large by -lowest, which the biases take off again.
     shift = lowest * layer.weights.astype(np.int64).sum(1)
     biases = (layer.biases.astype(np.int64) + shift).astype(np.int32)
     tables = [
-        Table(name=f"{name}_weights_{index}", kind="uint8_t", values=pack(layer.weights, bits, parts)),
+        Table(name=f"{name}_weights_{index}", kind="uint8_t", values=pack(layer.weights, layer.bits, parts)),
         Table(name=f"{name}_biases_{index}", kind="int32_t", values=biases),
     ]
+    if layer.exponents is not None:  # of the scales too
+        return [*tables, Table(name=f"{name}_exponents_{index}", kind="int8_t", values=layer.exponents)]
     if layer.factors is not None:
         tables.append(Table(name=f"{name}_factors_{index}", kind="uint32_t", values=layer.factors))
     if layer.scales is not None:
@@ -163,11 +166,22 @@ def offset(begin: int) -> str:
     return f"{begin}u + i" if begin else "i"
 
 
-def layer_call(name: str, index: str, layer: IntegerLayer, bits: int, kind: str, ends: str) -> str:
+def kernel(layer: IntegerLayer, kind: str) -> tuple[str, int]:
+    """Kind and bits of an integer layer; `kind` is its activation, if it has one."""
+    plain = kind if layer.scales is None else OUTPUT
+    return plain + SHIFT * (layer.exponents is not None), layer.bits
+
+
+def layer_call(name: str, index: str, layer: IntegerLayer, kind: str, ends: str) -> str:
     """The statement of one integer layer; `ends`: what it reads and what it writes."""
     rows, columns = layer.weights.shape
     tables = f"{name}_weights_{index}, {name}_biases_{index}"
-    if layer.factors is None:
-        return f"kdnas_output_{bits}({tables}, {name}_scales_{index}, {ends}, {rows}u, {columns}u);"
-    rounding = f"{name}_factors_{index}, {layer.shift}u" + (f", {layer.limit}u" if layer.limit else "")
-    return f"kdnas_{kind}_{bits}({tables}, {rounding}, {ends}, {rows}u, {columns}u);"
+    limit = f", {layer.limit}u" if layer.limit else ""
+    if layer.exponents is not None:
+        rounding = f"{name}_exponents_{index}{limit}"
+    elif layer.factors is not None:
+        rounding = f"{name}_factors_{index}, {layer.shift}u{limit}"
+    else:
+        rounding = f"{name}_scales_{index}"
+    what, bits = kernel(layer, kind)
+    return f"kdnas_{what}_{bits}({tables}, {rounding}, {ends}, {rows}u, {columns}u);"

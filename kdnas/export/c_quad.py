@@ -1,4 +1,4 @@
-"""C text of sums of products for SSE2: groups of four rows or fewer, with inputs that were made ready for all of them."""
+"""C text of sums of products for SSE2: groups of four rows or fewer, with inputs made ready for all of them."""
 
 _QUAD = """\
 #if KDNAS_VECTORS

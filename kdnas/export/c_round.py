@@ -2,7 +2,8 @@
 
 Vectors of four sums say the same as one after the other. A ReLU's are 64-bit products too. A softsign's are made in
 float32, twice, a little too small and a little too large: where both are the same integer, which they nearly always
-are, it is the right one, and otherwise the four are made again one by one.
+are, it is the right one, and otherwise the four are made again one by one. Shifts by a number of each row are no
+instruction of SSE2, and made one by one.
 """
 
 from kdnas.students.activation import RELU, SOFTSIGN
@@ -39,7 +40,7 @@ static inline void kdnas_relu_four(__m128i sums, const uint32_t *factors, unsign
 #endif
 """
 
-_SOFTSIGN = """\
+_STEPS = """\
 /* `one`, a power of 2 up to 128, times sum / (1 + sum), rounded half up, of a sum >= 0 in steps of 2^-24. */
 static inline uint32_t kdnas_steps(uint64_t wide, uint32_t one)
 {
@@ -51,7 +52,9 @@ static inline uint32_t kdnas_steps(uint64_t wide, uint32_t one)
     const uint32_t halves = (sum / ((whole >> 8) + 1u) * (2u * one)) >> 8;
     return (halves + (2u * one * sum - halves * whole >= whole) + 1u) >> 1;
 }
+"""
 
+_SOFTSIGN = """\
 /* Counted from the lowest one. */
 static inline kdnas_value kdnas_softsign_of(int32_t sum, uint32_t factor, unsigned shift, uint32_t limit)
 {
@@ -90,5 +93,42 @@ static inline void kdnas_softsign_four(__m128i sums, const uint32_t *factors, un
 #endif
 """
 
-ROUNDED = {RELU.name: _RELU, SOFTSIGN.name: _SOFTSIGN}
-"""Name of an activation -> what makes one of a sum, and four of four."""
+_POWER = """\
+/* size 2^exponent, rounded half to even, at most `most`; the size is 2^31 at most, and the exponent -32 to 31. */
+static inline uint32_t kdnas_power(uint32_t size, int exponent, uint32_t most)
+{
+    if (exponent >= 0)
+        return size > most >> exponent ? most : size << exponent;
+    const unsigned less = (unsigned)(-exponent - 1);
+    const uint32_t odd = (size >> less) >> 1 & 1u, rounded = ((size + ((1u << less) - 1u) + odd) >> less) >> 1;
+    return rounded < most ? rounded : most;
+}
+"""
+
+_RELU_SHIFT = """\
+static inline kdnas_value kdnas_relu_shift_of(int32_t sum, int exponent, uint32_t limit)
+{
+    return (kdnas_value)kdnas_power(sum > 0 ? (uint32_t)sum : 0u, exponent, limit);
+}
+"""
+
+_SOFTSIGN_SHIFT = """\
+/* Counted from the lowest one. */
+static inline kdnas_value kdnas_softsign_shift_of(int32_t sum, int exponent, uint32_t limit)
+{
+    const uint32_t size = sum < 0 ? 0u - (uint32_t)sum : (uint32_t)sum;
+    const uint32_t steps = kdnas_steps(kdnas_power(size, exponent, UINT32_MAX), limit + 1u);
+    return (kdnas_value)(limit + 1u + (sum < 0 ? 0u - steps : steps < limit ? steps : limit));
+}
+"""
+
+SHIFT = "_shift"
+"""Ends the name of a kernel that reads exponents, of scales that are powers of two."""
+
+ROUNDED = {
+    RELU.name: (_RELU,),
+    SOFTSIGN.name: (_STEPS, _SOFTSIGN),
+    RELU.name + SHIFT: (_POWER, _RELU_SHIFT),
+    SOFTSIGN.name + SHIFT: (_POWER, _STEPS, _SOFTSIGN_SHIFT),
+}
+"""Name of an activation -> what makes one of a sum, and, but for shifts, four of four."""

@@ -177,12 +177,11 @@ def write_header(team: Team, students: Mapping[str, CStudent], prefix: str) -> s
 def write_source(students: Mapping[str, CStudent], prefix: str) -> str:
     """`team.c`."""
     own = list(students.values())
-    deep = [(kind, each.network.weight_bits) for each in own for kind in each.network.hidden]
+    used = [layer for student in own for layer in student.network.kernels]
     discrete = any(not isinstance(student.student.spaces.actions, Box) for student in own)
-    widths = [student.network.weight_bits for student in own]
     columns = max(vector.entries for student in own for vector in student.network.vectors)
     parts = [part for student in own for part in student.network.parts]
-    shared = kernels(widths, deep, parts, columns=columns, discrete=discrete)
+    shared = kernels(used, parts, columns=columns, discrete=discrete)
     includes = ["<stddef.h>", "<stdint.h>", "<string.h>"]
     includes += ["<math.h>"] if any(_needs_libm(student) for student in own) else []
     head = f'#include "{HEADER}"\n\n' + "".join(f"#include {name}\n" for name in sorted(includes)) + "\n"

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from kdnas.errors import StudentError
 from kdnas.export.c_deepset import FloatDeepSetC, IntegerDeepSetC
 from kdnas.export.c_gru import FloatGruC, IntegerGruC
-from kdnas.export.c_kernels import FLOAT
 from kdnas.export.c_mlp import FloatMlpC, IntegerMlpC
 from kdnas.export.c_network import Network, Table
 from kdnas.policies.actions import Box
@@ -66,7 +65,7 @@ class CStudent:
 
     @property
     def integer(self) -> bool:
-        return self.network.weight_bits != FLOAT
+        return self.network.integer
 
     @property
     def recurrent(self) -> bool:

@@ -12,10 +12,10 @@ _WORD_BYTES = FLOAT_BITS // 8
 def memory_bytes(layers: Sequence[LayerShape], normalised_features: int = 0) -> int:
     """Memory of one agent, with weights packed to their bits.
 
-    Sum over layers of ceil(rows x columns x weight bits / 8), 4 bytes per bias and per scale, and other tables; the
-    largest pair of vectors that is live at once, what a layer reads (for all entities, where they share it) and what it
-    writes, at 1 byte an element up to 8 bits and 4 otherwise; the recurrent state, at the same; 8 bytes (a shift and a
-    scale) per normalised feature.
+    Sum over layers of ceil(rows x columns x weight bits / 8), 4 bytes per bias and per scale, of which one that is a
+    power of two takes 1, and other tables; the largest pair of vectors that is live at once, what a layer reads (for
+    all entities, where they share it) and what it writes, at 1 byte an element up to 8 bits and 4 otherwise; the
+    recurrent state, at the same; 8 bytes (a shift and a scale) per normalised feature.
 
     Generated C is as large, to the byte.
 
@@ -23,7 +23,8 @@ def memory_bytes(layers: Sequence[LayerShape], normalised_features: int = 0) -> 
     input), and max(18 + 16, 16 + 4 x 5) = 36 of activations: 460.
     """
     return (
-        sum(-(-layer.rows * layer.columns * layer.weight_bits // 8) + layer.table_bytes for layer in layers)
+        sum(-(-layer.rows * layer.columns * layer.weight_bits // 8) for layer in layers)
+        + sum(layer.exponents + layer.table_bytes for layer in layers)
         + _WORD_BYTES * sum(layer.rows * layer.bias + layer.scales for layer in layers)
         + max(_read_bytes(layer) + _written_bytes(layer) for layer in layers)
         + sum(_read_bytes(layer) for layer in layers if layer.recurrent)

@@ -1,5 +1,6 @@
 """What is searched: the declared choices of each agent group, and one point of them."""
 
+from kdnas.spaces.mixed import MixedTable
 from kdnas.spaces.space import (
     MAX_SPECS,
     BaseTable,
@@ -24,6 +25,7 @@ __all__ = [
     "Candidate",
     "GroupSpace",
     "GroupTable",
+    "MixedTable",
     "SearchSpace",
     "SpaceConfig",
     "StudentSpec",

@@ -17,6 +17,7 @@ from kdnas.students.family import (
     Settling,
     TwinMaker,
     Units,
+    common_bits,
     load_family,
 )
 from kdnas.students.gru import Gru, GruFamily, QuantGru
@@ -57,6 +58,7 @@ __all__ = [
     "Team",
     "TwinMaker",
     "Units",
+    "common_bits",
     "load_family",
     "load_student",
     "read_student_card",

@@ -15,7 +15,7 @@ from kdnas.envs.spec import AgentSpec
 from kdnas.errors import StudentError
 from kdnas.spaces.spec import FLOAT_BITS, StudentSpec
 from kdnas.students.fake_quant import snap
-from kdnas.students.family import LayerShape, Place, Units
+from kdnas.students.family import LayerShape, Place, Units, common_bits
 from kdnas.students.input_ranges import InputRanges
 from kdnas.students.integer_deepset import IntegerDeepSet, deepset_integers
 from kdnas.students.linears import make_linear
@@ -101,18 +101,19 @@ class QuantDeepSet(InputRanges):
 
     def __init__(self, floating: DeepSet, spec: StudentSpec) -> None:
         super().__init__(floating.sets.ranges)
-        self.bits = bits = spec.bits
+        weight, activation = common_bits(spec)
+        self.weight_bits = weight
         self.sets = floating.sets
-        self.quantize_input = make_unit_range(bits.input)
-        self.encoders = nn.ModuleList(quantize_linear(linear, bits.weight) for linear in floating.encoders)
-        self.encoder_relus = nn.ModuleList(make_unit_relu(bits.activation) for _ in floating.encoders)
-        self.quantize_pooled = make_unit_range(bits.activation)
+        self.quantize_input = make_unit_range(spec.bits.input)
+        self.encoders = nn.ModuleList(quantize_linear(linear, weight) for linear in floating.encoders)
+        self.encoder_relus = nn.ModuleList(make_unit_relu(activation) for _ in floating.encoders)
+        self.quantize_pooled = make_unit_range(activation)
         self._reached = torch.zeros(len(floating.encoders), self.sets.encoding)
         *linears, head = floating.linears
         self.linears = nn.ModuleList(
-            [*(quantize_linear(linear, bits.weight) for linear in linears), quantize_outputs(head, bits.weight)]
+            [*(quantize_linear(linear, weight) for linear in linears), quantize_outputs(head, weight)]
         )
-        self.relus = nn.ModuleList(make_relu(bits.activation) for _ in linears)
+        self.relus = nn.ModuleList(make_relu(activation) for _ in linears)
 
     def forward(self, views: Tensor) -> Tensor:
         features = self.sets.gather(views)
@@ -162,8 +163,8 @@ class QuantDeepSet(InputRanges):
             encoder.bias /= ratio
             block = self.sets.own + index * self.sets.encoding
             reader.weight[:, block : block + self.sets.encoding] *= ratio
-            fit_ranges(encoder, self.bits.weight)
-        fit_ranges(reader, self.bits.weight)
+            fit_ranges(encoder, self.weight_bits)
+        fit_ranges(reader, self.weight_bits)
 
 
 class DeepSetFamily:
@@ -217,6 +218,7 @@ class DeepSetFamily:
 
     def layers(self, spec: StudentSpec, spaces: AgentSpec) -> list[LayerShape]:
         entities, (encoding, *widths), bits = _entities(spec, spaces), spec.hidden, spec.bits
+        weight, activation = common_bits(spec)
         stored, own = int(bits.quantized), len(entities.own)
         pooled = own + len(entities.sets) * encoding
         encoders = [
@@ -224,9 +226,9 @@ class DeepSetFamily:
                 rows=encoding,
                 columns=each.width,
                 times=len(each.members),
-                weight_bits=bits.weight,
+                weight_bits=weight,
                 input_bits=bits.input,
-                output_bits=bits.activation,
+                output_bits=activation,
                 # Of its rows; of the features of a member; of the agent's own, in the first.
                 scales=stored * (encoding + each.width + own * (index == 0)),
                 writes=pooled,
@@ -241,9 +243,9 @@ class DeepSetFamily:
             LayerShape(
                 rows=rows,
                 columns=columns,
-                weight_bits=bits.weight,
-                input_bits=bits.activation,
-                output_bits=bits.activation if index < last else FLOAT_BITS,
+                weight_bits=weight,
+                input_bits=activation,
+                output_bits=activation if index < last else FLOAT_BITS,
                 scales=stored * rows,
             )
             for index, (columns, rows) in enumerate(pairwise(sizes))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdnas.students.quantizers import SMALLEST_RANGE, learned_scalings
+from kdnas.students.quantizers import SMALLEST_POWER, SMALLEST_RANGE, learned_scalings
 
 if TYPE_CHECKING:
     from kdnas.students.mlp import QuantMlp
@@ -34,7 +34,8 @@ class FakeQuantMlp(nn.Module):
     """
 
     unit_scales: Tensor
-    """Of inputs, once they are in units of their ranges, and of bounded activations, (2,)."""
+    """Of what each layer reads, (layers,): of inputs, once they are in units of their ranges, and of bounded
+    activations."""
 
     def __init__(self, quantized: "QuantMlp") -> None:
         super().__init__()
@@ -52,14 +53,18 @@ class FakeQuantMlp(nn.Module):
             linear.weight_quant.tensor_quant.scaling_impl.value for linear in linears
         )
         """Of the rows of each matrix, (rows, 1), in the same unit."""
-        signed, unsigned = 2 ** (bits.input - 1), 2**bits.activation - 1
-        unit = 2 ** (bits.activation - 1)
-        between = (-unit, unit - 1) if self.activation.bounded else (0, unsigned)
-        self.input_limits = [(-signed, signed - 1), *[between] * len(quantized.activations)]
-        self.weight_limit = 2 ** (bits.weight - 1) - 1
-        self.activation_divisor = _divisor(unsigned)
-        self.register_buffer("unit_scales", torch.tensor([1 / signed, 1 / unit]), persistent=False)
-        self.weight_divisor = _divisor(self.weight_limit)
+        widths, vectors = bits.weights(len(linears)), [bits.input, *bits.activations(len(linears) - 1)]
+        self.power_of_two = bits.power_of_two
+        self.input_limits = [
+            (0, 2**width - 1) if index and not self.activation.bounded else (-(2 ** (width - 1)), 2 ** (width - 1) - 1)
+            for index, width in enumerate(vectors)
+        ]
+        self.weight_limits = [2 ** (width - 1) - 1 for width in widths]
+        # Where scales are powers of two, ranges are those of the integer that is one larger.
+        beyond = int(self.power_of_two)
+        self.activation_divisors = [_divisor(2**width - 1 + beyond) for width in vectors[1:]]
+        self.weight_divisors = [_divisor(limit + beyond) for limit in self.weight_limits]
+        self.register_buffer("unit_scales", torch.tensor([2.0 ** (1 - width) for width in vectors]), persistent=False)
         self._integers: list[Tensor] = []
         self._settled: list[Tensor] = []
         """Masks of the integers that hold, in the shapes of the weights; empty while every weight is rounded."""
@@ -83,8 +88,10 @@ class FakeQuantMlp(nn.Module):
         """Of a layer, (rows, columns): multiples of its rows' scales (rows, 1), but for weights that are still free."""
         linear = self._weighted()[index]
         if self._settled:
-            return torch.where(self._settled[index], self._integers[index] * scale, linear.weight)
-        return quantize(linear.weight, scale, -self.weight_limit, self.weight_limit)
+            # A power of two next to this one would double or halve what is an integer already.
+            held = scale.detach() if self.power_of_two else scale
+            return torch.where(self._settled[index], self._integers[index] * held, linear.weight)
+        return quantize(linear.weight, scale, -self.weight_limits[index], self.weight_limits[index])
 
     def bias(self, index: int, scale: Tensor) -> Tensor:
         """Of a layer, (rows,): multiples of the scales of its sums; `scale` is that of its rows' weights, (rows, 1)."""
@@ -117,7 +124,8 @@ class FakeQuantMlp(nn.Module):
             ratio = (linear.weight / scale).view(-1)
             more = round(share * len(ratio)) - int(settled.sum())
             if more > 0:
-                nearest = ratio.round().clamp(-self.weight_limit, self.weight_limit)
+                limit = self.weight_limits[index]
+                nearest = ratio.round().clamp(-limit, limit)
                 chosen = (ratio - nearest).abs().masked_fill(settled, torch.inf).argsort(stable=True)[:more]
                 integers[chosen] = nearest[chosen]
                 settled[chosen] = True
@@ -130,8 +138,8 @@ class FakeQuantMlp(nn.Module):
     def hold(self) -> None:
         """Hold every weight at its nearest integer until `settle(1.0)`, while scales and biases are trained."""
         self._integers = [
-            (linear.weight / self.weight_scale(index)).round().clamp(-self.weight_limit, self.weight_limit)
-            for index, linear in enumerate(self._weighted())
+            (linear.weight / self.weight_scale(index)).round().clamp(-limit, limit)
+            for index, (linear, limit) in enumerate(zip(self._weighted(), self.weight_limits, strict=True))
         ]
         self._settled = [torch.ones_like(integers, dtype=torch.bool) for integers in self._integers]
 
@@ -141,14 +149,25 @@ class FakeQuantMlp(nn.Module):
     def input_scale(self, index: int) -> Tensor:
         """Of what a layer reads, (); the first one reads inputs in units of their ranges."""
         if index == 0 or self.activation.bounded:
-            return self.unit_scales[min(index, 1)]
-        ranges: Tensor = self.activation_ranges[index - 1]
-        return (ranges.exp2() / self.activation_divisor).clamp_min(SMALLEST_RANGE)
+            return self.unit_scales[index]
+        ranges = self._restrict(self.activation_ranges[index - 1])
+        return (ranges.exp2() / self.activation_divisors[index - 1]).clamp_min(self._smallest)
 
     def weight_scale(self, index: int) -> Tensor:
         """Of the rows of a layer, (rows, 1)."""
-        ranges: Tensor = self.weight_ranges[index]
-        return ranges.exp2().clamp_min(SMALLEST_RANGE) / self.weight_divisor
+        ranges = self._restrict(self.weight_ranges[index])
+        return ranges.exp2().clamp_min(self._smallest) / self.weight_divisors[index]
+
+    def _restrict(self, ranges: Tensor) -> Tensor:
+        """Logarithms that scales may have; gradients pass through."""
+        if not self.power_of_two:
+            return ranges
+        whole: Tensor = _Round.apply(ranges)  # type: ignore[no-untyped-call]
+        return whole
+
+    @property
+    def _smallest(self) -> float:
+        return SMALLEST_POWER if self.power_of_two else SMALLEST_RANGE
 
 
 def quantize(values: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
@@ -193,6 +212,16 @@ class _Quantize(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             of_scale = torch.addcmul(integers, ratio, inside, value=-1).mul_(gradient).sum_to_size(scale.shape)
         return of_values, of_scale, None, None
+
+
+class _Round(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return values.round()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient
 
 
 class _RoundBias(torch.autograd.Function):

@@ -10,6 +10,7 @@ from torch import nn
 
 from kdnas import plugins
 from kdnas.envs.spec import AgentSpec
+from kdnas.errors import StudentError
 from kdnas.policies.arrays import Floats
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.activation import Activation
@@ -33,6 +34,8 @@ class LayerShape:
     scales: int = 0
     """Scale factors that the layer stores: of its weights (one, or one a row) and of the vector it writes (and, first
     layer, reads)."""
+    exponents: int = 0
+    """Of those that are powers of two it stores the exponents, a byte each."""
     times: int = 1
     """How often one decision applies it: once for each of the entities that share an encoder."""
     writes: int | None = None
@@ -74,6 +77,9 @@ class Units:
 
 class Family(Protocol):
     """A kind of student network.
+
+    A spec may give each layer bits of its own and ask for scales that are powers of two (`Bits`); a family that has no
+    such students says so in `quantize` and `layers`, as `common_bits` does.
 
     One object a family, without state; it is registered under `kdnas.students`. Networks map observations (rows, O) to
     outputs (rows, N), with N = `spaces.actions.outputs`; recurrent ones map them and a hidden state (rows, H), zeros at
@@ -157,9 +163,6 @@ class IntegerForm(Protocol):
     The C exporter knows those of `integer_mlp`, `integer_gru` and `integer_deepset`, whatever family they are of.
     """
 
-    @property
-    def weight_bits(self) -> int: ...
-
     def begin(self, rows: int) -> NDArray[np.int32] | None:
         """The integers of hidden states (rows, H) at the beginning of an episode; None if it remembers nothing."""
         ...
@@ -193,6 +196,22 @@ class Settling(Protocol):
     def hold(self) -> None:
         """Hold every weight at its nearest integer until `settle(1.0)`, while everything else is trained."""
         ...
+
+
+def common_bits(spec: StudentSpec) -> tuple[int, int]:
+    """Bits of all weights and of all activations, for a family whose layers have them in common.
+
+    Raises:
+        StudentError: the spec has bits of each layer, or scales that are powers of two.
+    """
+    weight, activation = spec.bits.weight, spec.bits.activation
+    if isinstance(weight, tuple) or isinstance(activation, tuple) or spec.bits.power_of_two:
+        what = "bits of each layer" if spec.bits.mixed else "scales that are powers of two"
+        raise StudentError(
+            f"student {spec}: the family {spec.family!r} has no {what}; write for example w4a8i8, or take mlp or "
+            "mlp_softsign"
+        )
+    return weight, activation
 
 
 def load_family(name: str) -> Family:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kdnas.envs.spec import AgentSpec
 from kdnas.spaces.spec import FLOAT_BITS, StudentSpec
 from kdnas.students.fake_quant import snap
-from kdnas.students.family import PLACE_BYTES, LayerShape, Place, Units
+from kdnas.students.family import PLACE_BYTES, LayerShape, Place, Units, common_bits
 from kdnas.students.input_ranges import InputRanges
 from kdnas.students.integer import TANH
 from kdnas.students.integer_gru import IntegerGru, gru_integers
@@ -137,15 +137,15 @@ class QuantGru(Recurrent, InputRanges):
         first = next(iter(floating.encoder), floating.input)
         assert isinstance(first, nn.Linear)
         super().__init__(range(first.in_features))
-        self.bits = bits = spec.bits
+        self.weight_bits, self.activation_bits = weight, activation = common_bits(spec)
         self.units = floating.units
-        self.quantize_input = make_unit_range(bits.input)
-        self.encoder = nn.ModuleList(quantize_linear(linear, bits.weight) for linear in floating.encoder)
-        self.relus = nn.ModuleList(make_relu(bits.activation) for _ in floating.encoder)
-        self.input = quantize_linear(floating.input, bits.weight)
-        self.quantize_state = make_unit_range(bits.activation)
-        self.state = quantize_linear(floating.state, bits.weight)
-        self.head = quantize_outputs(floating.head, bits.weight)
+        self.quantize_input = make_unit_range(spec.bits.input)
+        self.encoder = nn.ModuleList(quantize_linear(linear, weight) for linear in floating.encoder)
+        self.relus = nn.ModuleList(make_relu(activation) for _ in floating.encoder)
+        self.input = quantize_linear(floating.input, weight)
+        self.quantize_state = make_unit_range(activation)
+        self.state = quantize_linear(floating.state, weight)
+        self.head = quantize_outputs(floating.head, weight)
 
     def read(self, views: Tensor) -> Tensor:
         if self.training and self.unseen:
@@ -161,7 +161,7 @@ class QuantGru(Recurrent, InputRanges):
         """Widen the ranges of inputs to those of some more views (rows, V); the function stays the same."""
         first: Any = next(iter(self.encoder), self.input)
         first.weight.mul_(self.widen(views))
-        fit_ranges(first, self.bits.weight)
+        fit_ranges(first, self.weight_bits)
 
     def recall(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         held = self.quantize_state(hidden)  # quantized twice it is what it was quantized once
@@ -174,7 +174,7 @@ class QuantGru(Recurrent, InputRanges):
         held = self.quantize_state(torch.zeros(1, self.state.in_features, device=self.state.weight.device))
         weight = self.state.quant_weight()
         bias = self.state.bias_quant(self.state.bias, held, weight)
-        low, high = -(2 ** (self.bits.activation - 1)), 2 ** (self.bits.activation - 1) - 1
+        low, high = -(2 ** (self.activation_bits - 1)), 2 ** (self.activation_bits - 1) - 1
 
         def recall(hidden: Tensor) -> tuple[Tensor, Tensor]:
             value = round_ste(hidden / held.scale).clamp(low, high) * held.scale
@@ -241,16 +241,16 @@ class GruFamily:
         return spec.hidden[-1]
 
     def layers(self, spec: StudentSpec, spaces: AgentSpec) -> list[LayerShape]:
-        cell, bits = spec.hidden[-1], spec.bits
+        cell, bits, (weight, activation) = spec.hidden[-1], spec.bits, common_bits(spec)
         sizes = [spaces.observation_size, *spec.hidden[:-1], GATES * cell]
         last = len(sizes) - 2
         reading = [
             LayerShape(
                 rows=rows,
                 columns=columns,
-                weight_bits=bits.weight,
-                input_bits=bits.input if index == 0 else bits.activation,
-                output_bits=bits.activation if index < last else FLOAT_BITS,
+                weight_bits=weight,
+                input_bits=bits.input if index == 0 else activation,
+                output_bits=activation if index < last else FLOAT_BITS,
                 # Of its rows, or their ratio to that of what they become; of each input, in the first.
                 scales=(rows + columns * (index == 0)) if bits.quantized else 0,
                 table_bytes=PLACE_BYTES * columns if index == 0 and spec.inputs is not None else 0,
@@ -261,8 +261,8 @@ class GruFamily:
             LayerShape(
                 rows=rows,
                 columns=cell,
-                weight_bits=bits.weight,
-                input_bits=bits.activation,
+                weight_bits=weight,
+                input_bits=activation,
                 output_bits=FLOAT_BITS,
                 scales=rows if bits.quantized else 0,
                 recurrent=recurrent,

@@ -8,8 +8,12 @@ All rounding is written down here, once:
 - A hidden activation is (max(accumulator, 0) m + 2^(k-1)) >> k in 64 bits, at most the largest of its bits. The ratio
   of scales s_weights s_inputs / s_outputs is m / 2^k: m is a row's own, 32 bits, and k the layer's, so that a device
   takes one long product and one shift by a constant. Negative numbers never reach the shift.
+- Where scales are powers of two so is each row's ratio, 2^e: an activation is max(accumulator, 0) 2^e, rounded half to
+  even at e < 0. Halves are frequent then, and brevitas rounds them so. A row stores e, one byte, -32 to 31, and nothing
+  is multiplied.
 - Functions with a curve read and write steps of U = 2^-24, finer than float32 says them. A sum in these is
-  Z = (|accumulator| m + 2^(k-1)) >> k, where m / 2^k is the ratio s_weights s_inputs / U.
+  Z = (|accumulator| m + 2^(k-1)) >> k, where m / 2^k is the ratio s_weights s_inputs / U, or |accumulator| 2^e, rounded
+  likewise.
 - A softsign is round(L Z / (1 / U + Z)), half up, with the sign of the accumulator, at most L - 1: L = 2^(bits - 1)
   stands for 1, and Z is at most 2^32 - 1. As integers, the quotient is (2 L Z + 1 / U + Z) / (2 (1 / U + Z)), rounded
   down.
@@ -24,7 +28,8 @@ All rounding is written down here, once:
 - A logit is float32(accumulator) float32(s_weights s_inputs), one rounded product. Rows have scales of their own, so
   integers of two rows cannot be compared as they are. A float32 product is the same in NumPy and in any C with IEEE
   arithmetic, it is the number that the brevitas network says too, continuous actions need it anyway, and a Cortex-M0+
-  pays it once for each output, not for each weight. Among equal logits the lowest index wins.
+  pays it once for each output, not for each weight. Powers of two are stored as their exponents here too. Among equal
+  logits the lowest index wins.
 """
 
 from dataclasses import dataclass
@@ -85,12 +90,16 @@ class IntegerLayer:
 
     weights: NDArray[np.int8]
     """(rows, columns)."""
+    bits: int
+    """Of a weight."""
     biases: NDArray[np.int32]
     """(rows,), at the scale of the products."""
     factors: NDArray[np.uint32] | None = None
-    """(rows,), m of a layer of activations or gates; None in the last one."""
+    """(rows,), m of a layer of activations or gates; None in the last one, and where there are exponents."""
     shift: int = 0
     """k of a hidden layer, 1 to 62."""
+    exponents: NDArray[np.int8] | None = None
+    """(rows,), e of a layer whose scales are powers of two; in the last layer the scales themselves are 2^e."""
     limit: int = 0
     """Largest activation of a hidden layer."""
     softsign: bool = False
@@ -119,6 +128,8 @@ class IntegerLayer:
         return np.where(accumulators < 0, -sizes, sizes)
 
     def _scale(self, sizes: NDArray[Any]) -> NDArray[np.uint64]:
+        if self.exponents is not None:
+            return _shifted(sizes.astype(np.uint64), self.exponents)
         assert self.factors is not None
         products = sizes.astype(np.uint64) * self.factors.astype(np.uint64)
         scaled: NDArray[np.uint64] = (products + np.uint64(1 << (self.shift - 1))) >> np.uint64(self.shift)
@@ -128,6 +139,18 @@ class IntegerLayer:
         """Outputs (B, rows) of the last layer."""
         assert self.scales is not None
         return accumulators.astype(np.float32) * self.scales
+
+
+def _shifted(sizes: NDArray[np.uint64], exponents: NDArray[np.int8]) -> NDArray[np.uint64]:
+    """Sizes (B, rows) times 2^e (rows,), rounded half to even.
+
+    Example: 5, 6 and 10 at e = -2 are 1 (1.25), 2 (1.5) and 2 (2.5); 5 at e = 1 is 10.
+    """
+    left, right = (np.maximum(way * exponents.astype(np.int64), 0).astype(np.uint64) for way in (1, -1))
+    one, wide = np.uint64(1), sizes << left
+    below_half, odd = (one << right) - one >> one, (wide >> right) & one
+    shifted: NDArray[np.uint64] = (wide + below_half + odd * (right > 0)) >> right
+    return shifted
 
 
 def softsign_steps(sums: NDArray[np.uint64], one: int) -> NDArray[np.uint64]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from kdnas.policies.arrays import Floats
 from kdnas.spaces.spec import StudentSpec
+from kdnas.students.family import common_bits
 from kdnas.students.integer import IntegerInputs, IntegerLayer, mean_steps
 from kdnas.students.integer_rows import IntegerRows
 from kdnas.students.quantizers import learned_scalings
@@ -41,7 +42,6 @@ class IntegerDeepSet:
     """Of the declared features (F,), own ones first and then set by set and member by member, in what it reads."""
     own: IntegerInputs
     sets: tuple[IntegerSet, ...]
-    weight_bits: int
     layers: tuple[IntegerLayer, ...]
 
     def vectors(self, inputs: Floats) -> list[NDArray[np.int32]]:
@@ -78,7 +78,7 @@ def deepset_integers(network: "QuantDeepSet", spec: StudentSpec) -> IntegerDeepS
     """
     import torch
 
-    bits, nothing = spec.bits, torch.zeros(1)
+    bits, (_, activation), nothing = spec.bits, common_bits(spec), torch.zeros(1)
     learned_scalings(network.relus, unseen=network.unseen)
 
     def rows_of(linear: Any, scale: Any, largest: int) -> IntegerRows:
@@ -87,7 +87,7 @@ def deepset_integers(network: "QuantDeepSet", spec: StudentSpec) -> IntegerDeepS
 
     seen, pooled = network.quantize_input(nothing).scale, network.quantize_pooled(nothing).scale
     factors, begin, sets = network.input_factors(), network.sets.own, []
-    largest, highest = 2 ** (bits.input - 1), 2**bits.activation - 1
+    largest, highest = 2 ** (bits.input - 1), 2**activation - 1
     for encoder, relu, (count, width) in zip(network.encoders, network.encoder_relus, network.sets.shapes, strict=True):
         sets.append(
             IntegerSet(
@@ -99,7 +99,7 @@ def deepset_integers(network: "QuantDeepSet", spec: StudentSpec) -> IntegerDeepS
             )
         )
         begin += count * width
-    scale, largest = pooled, 2 ** (bits.activation - 1)
+    scale, largest = pooled, 2 ** (activation - 1)
     own = IntegerInputs(factors=(factors[: network.sets.own] / pooled).numpy(), limits=(-largest, largest - 1))
     layers = []
     for linear, relu in zip(network.linears[:-1], network.relus, strict=True):
@@ -110,6 +110,5 @@ def deepset_integers(network: "QuantDeepSet", spec: StudentSpec) -> IntegerDeepS
         index=tuple(network.sets.index.tolist()),
         own=own,
         sets=tuple(sets),
-        weight_bits=bits.weight,
         layers=tuple(layers),
     )

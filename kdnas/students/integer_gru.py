@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from kdnas.policies.arrays import Floats
 from kdnas.spaces.spec import StudentSpec
+from kdnas.students.family import common_bits
 from kdnas.students.integer import (
     ONE,
     UNIT_BITS,
@@ -33,7 +34,6 @@ class IntegerGru:
     """
 
     inputs: IntegerInputs
-    weight_bits: int
     state_bits: int
     encoder: tuple[IntegerLayer, ...]
     reading: IntegerLayer
@@ -94,7 +94,7 @@ def gru_integers(network: "QuantGru", spec: StudentSpec) -> IntegerGru:
     """
     import torch
 
-    bits, nothing = spec.bits, torch.zeros(1)
+    bits, (_, activation), nothing = spec.bits, common_bits(spec), torch.zeros(1)
     learned_scalings(network.relus, unseen=network.unseen)
     scale, largest = network.quantize_input(nothing).scale, 2 ** (bits.input - 1)
     inputs = IntegerInputs(factors=(network.input_factors() / scale).numpy(), limits=(-largest, largest - 1))
@@ -106,14 +106,13 @@ def gru_integers(network: "QuantGru", spec: StudentSpec) -> IntegerGru:
     encoder = []
     for linear, relu in zip(network.encoder, network.relus, strict=True):
         rows = rows_of(linear, scale, largest)
-        scale, largest = relu(nothing).scale, 2**bits.activation - 1
+        scale, largest = relu(nothing).scale, 2**activation - 1
         encoder.append(rows.relu(scale=scale.item(), limit=largest))
     shares = np.repeat([0.5, 0.5, 1.0], network.units)
-    state = network.quantize_state(nothing).scale, 2 ** (bits.activation - 1)
+    state = network.quantize_state(nothing).scale, 2 ** (activation - 1)
     return IntegerGru(
         inputs=inputs,
-        weight_bits=bits.weight,
-        state_bits=bits.activation,
+        state_bits=activation,
         encoder=tuple(encoder),
         reading=rows_of(network.input, scale, largest).gates(shares=shares),
         recalling=rows_of(network.state, *state).gates(shares=shares),

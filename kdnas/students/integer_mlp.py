@@ -22,7 +22,6 @@ class IntegerMlp:
     """Layers of integers, one after the other."""
 
     inputs: IntegerInputs
-    weight_bits: int
     layers: tuple[IntegerLayer, ...]
     activation: Activation = RELU
 
@@ -67,7 +66,6 @@ def mlp_integers(network: "QuantMlp", spec: StudentSpec) -> IntegerMlp:
         inputs=IntegerInputs(
             factors=(network.input_factors() / twin.input_scale(0)).numpy(), limits=twin.input_limits[0]
         ),
-        weight_bits=spec.bits.weight,
         layers=tuple(layers),
         activation=twin.activation,
     )

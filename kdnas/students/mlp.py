@@ -41,7 +41,7 @@ class QuantMlp(InputRanges):
     There is a scale for each input and for each row of a weight matrix, and one for each hidden layer. Those of rows
     start where the squared error of the row is least, the others from the first batches of data that pass through in
     training mode. All are learned (Esser et al. 2020, arXiv 1902.08153), as logarithms, but those of bounded
-    activations, which are known.
+    activations, which are known. Where the spec wants powers of two, those of rows and of hidden layers are.
     """
 
     def __init__(self, floating: Mlp, spec: StudentSpec) -> None:
@@ -52,11 +52,16 @@ class QuantMlp(InputRanges):
         self.bits = bits = spec.bits
         self.activation = floating.activation
         self.quantize_input = make_unit_range(bits.input)
+        *narrow, outputs = bits.weights(len(floating.linears))
+        scales = {"power_of_two": bits.power_of_two}
         self.linears = nn.ModuleList(
-            [*(quantize_linear(linear, bits.weight) for linear in hidden), quantize_outputs(last, bits.weight)]
+            quantize_linear(linear, width, **scales) for linear, width in zip(hidden, narrow, strict=True)
         )
-        make = _make_softsign if self.activation.bounded else make_relu
-        self.activations = nn.ModuleList(make(bits.activation) for _ in hidden)
+        self.linears.append(quantize_outputs(last, outputs, **scales))
+        self.activations = nn.ModuleList(
+            _make_softsign(width) if self.activation.bounded else make_relu(width, **scales)
+            for width in bits.activations(len(hidden))
+        )
 
     def forward(self, observations: Tensor) -> Tensor:
         if self.training and self.unseen:
@@ -79,7 +84,7 @@ class QuantMlp(InputRanges):
         """Widen the ranges of inputs to those of some more observations (rows, O); the function stays the same."""
         first: Any = self.linears[0]
         first.weight.mul_(self.widen(observations))
-        fit_ranges(first, self.bits.weight)
+        fit_ranges(first, self.bits.weights(len(self.linears))[0], power_of_two=self.bits.power_of_two)
 
 
 class QuantSoftsign(nn.Module):
@@ -133,16 +138,18 @@ class MlpFamily:
 
     def layers(self, spec: StudentSpec, spaces: AgentSpec) -> list[LayerShape]:
         sizes = [spaces.observation_size, *spec.hidden, spaces.actions.outputs]
-        last = len(sizes) - 2
+        depth, bits = len(spec.hidden), spec.bits
+        weights, vectors = bits.weights(depth + 1), [bits.input, *bits.activations(depth), FLOAT_BITS]
+        # Of its rows, or their ratio to that of the activations it writes; of each input, in the first.
         return [
             LayerShape(
                 rows=rows,
                 columns=columns,
-                weight_bits=spec.bits.weight,
-                input_bits=spec.bits.input if index == 0 else spec.bits.activation,
-                output_bits=spec.bits.activation if index < last else FLOAT_BITS,
-                # Of its rows, or their ratio to that of the activations it writes; of each input, in the first.
-                scales=(rows + columns * (index == 0)) if spec.bits.quantized else 0,
+                weight_bits=weights[index],
+                input_bits=vectors[index],
+                output_bits=vectors[index + 1],
+                scales=rows * (bits.quantized and not bits.power_of_two) + columns * (bits.quantized and index == 0),
+                exponents=rows * bits.power_of_two,
                 table_bytes=PLACE_BYTES * columns if index == 0 and spec.inputs is not None else 0,
             )
             for index, (columns, rows) in enumerate(pairwise(sizes))

@@ -42,11 +42,13 @@ def uniform(space: SearchSpace, ratio: float) -> dict[str, StudentSpec]:
     """Every hidden layer of a group's first base pruned by one ratio, all inputs, 8 bits everywhere; the nearest spec
     there is."""
 
-    def distance(spec: StudentSpec, first: tuple[int, ...]) -> tuple[bool, float, bool, int]:
+    def distance(spec: StudentSpec, first: tuple[int, ...]) -> tuple[bool, float, bool, float, bool]:
         off = sum(abs(1 - own / dense - ratio) for own, dense in zip(spec.hidden, spec.base, strict=True))
-        bits = spec.bits
+        bits, depth = spec.bits, len(spec.hidden)
         narrow = spec.inputs is not None
-        return spec.base != first, off, narrow, abs(bits.weight - 8) + abs(bits.activation - 8) + abs(bits.input - 8)
+        widths = (bits.weights(depth + 1), bits.activations(depth), (bits.input,))
+        odd = sum(sum(abs(width - 8) for width in each) / len(each) for each in widths)
+        return spec.base != first, off, narrow, odd, bits.power_of_two
 
     chosen = {}
     for group, choices in space.groups.items():

@@ -15,10 +15,11 @@ from kdnas.distill.pool import Pool, make_pools
 from kdnas.envs.make import check_twin, make_env, make_twin
 from kdnas.envs.spec import EnvSpec
 from kdnas.envs.team_env import TeamEnv
-from kdnas.errors import ConfigError, KdnasError, PluginError, TeacherError, describe
+from kdnas.errors import ConfigError, KdnasError, PluginError, StudentError, TeacherError, describe
 from kdnas.evaluation.seeds import SeedSets
 from kdnas.profiling.target import Target
 from kdnas.spaces.space import SearchSpace, SpaceConfig, make_space
+from kdnas.spaces.spec import StudentSpec
 from kdnas.students.family import Selective, load_family
 from kdnas.teachers.episodes import Episodes
 from kdnas.teachers.teacher import Teacher
@@ -139,6 +140,7 @@ def open_study(file: StudyFile) -> Setup:
     space = make_space(file.space, list(real.spec.groups))
     _check_inputs(space)
     space = space.seeing({group: real.spec.student_spec(group).observation_size for group in real.spec.groups})
+    _check_bits(space, real.spec)
     _check_free_groups(config.search.free_groups, len(space.groups))
     teacher = open_teacher(file, real.spec)
     twin = make_twin(config.env, file.folder, observe=config.observe)
@@ -169,6 +171,24 @@ def _check_inputs(space: SearchSpace) -> None:
                     f"space {space.config.name!r}: group {group!r}: students of the family {base.family!r} read all of "
                     "their inputs; leave out inputs in this base, or take another family"
                 )
+
+
+def _check_bits(space: SearchSpace, spec: EnvSpec) -> None:
+    """
+    Raises:
+        ConfigError: students of some family are to have bits of each layer, or scales that are powers of two, and
+            cannot.
+    """
+    for group, own in space.groups.items():
+        kinds: dict[tuple[str, bool, bool], StudentSpec] = {}
+        for student in own.parameters:
+            kinds.setdefault((student.family, student.bits.mixed, student.bits.power_of_two), student)
+        for (family, mixed, power_of_two), student in kinds.items():
+            if mixed or power_of_two:
+                try:
+                    load_family(family).layers(student, spec.student_spec(group).inputs)
+                except StudentError as error:
+                    raise ConfigError(f"space {space.config.name!r}: group {group!r}: {error}") from error
 
 
 def _check_device(device: str) -> None:

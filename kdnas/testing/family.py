@@ -13,6 +13,7 @@ from kdnas.compress.prune import prune
 from kdnas.compress.quantize import quantize, training_twin
 from kdnas.envs.entities import Entities, EntitySet
 from kdnas.envs.spec import AgentSpec
+from kdnas.errors import StudentError
 from kdnas.policies.actions import Discrete
 from kdnas.profiling.flops import count_macs
 from kdnas.profiling.memory import bops, memory_bytes
@@ -53,8 +54,9 @@ def check_family(family: Family, *, base: Sequence[int] = (16, 12), hidden: Sequ
 
     Raises:
         AssertionError: networks of other widths than their spec's, `layers` that are not those of the network, random
-            numbers from elsewhere than the generator, a pruned or quantized network that cannot be trained, or whose
-            saved weights do not bring it back to the last bit, or one that does without inputs and keeps others.
+            numbers from elsewhere than the generator, bits of each layer that are neither priced nor refused, a pruned
+            or quantized network that cannot be trained, or whose saved weights do not bring it back to the last bit, or
+            one that does without inputs and keeps others.
     """
     name = getattr(family, "name", type(family).__name__)
     with contract(f"family {name!r}"):
@@ -133,6 +135,7 @@ def _check_layers(family: Family, spec: StudentSpec) -> None:
     assert floats, f"{spec}: a float layer has {FLOAT_BITS} bits everywhere"
     assert not any(layer.scales for layer in layers), f"{spec}: a float layer stores no scales"
     _check_quantized_layers(family, spec, layers)
+    _check_formats(family, spec)
 
 
 def _check_quantized_layers(family: Family, spec: StudentSpec, layers: Sequence[LayerShape]) -> None:
@@ -142,6 +145,26 @@ def _check_quantized_layers(family: Family, spec: StudentSpec, layers: Sequence[
     for what, price in [("memory", memory_bytes), ("BOPs", bops)]:
         costs = [price(each) for each in (quantized, layers)]
         assert costs[0] < costs[1], f"{spec}: at 8 bits its {what} is {costs[0]}, in float {costs[1]}"
+
+
+def _check_formats(family: Family, spec: StudentSpec) -> None:
+    """Bits of each layer and scales that are powers of two are priced, or refused in a sentence."""
+    network, narrow = _build(family, spec), (4,) * (len(spec.hidden) - 1)
+    mixed = Bits(input=8, weight=(8, 4, *narrow), activation=(8, *narrow))
+    for bits in (mixed, replace(EIGHT, power_of_two=True)):
+        own, refused = replace(spec, bits=bits), []
+        for ask in (lambda each: family.layers(each, SPACES), lambda each: family.quantize(network, each)):
+            try:
+                ask(own)
+            except StudentError:
+                refused.append(ask)
+        assert len(refused) in (0, 2), f"{own}: layers() and quantize() both refuse such bits, or neither of them"
+        if not refused:
+            costs = [memory_bytes(family.layers(replace(spec, bits=each), SPACES)) for each in (bits, EIGHT)]
+            assert costs[0] < costs[1], (
+                f"{own}: its memory is {costs[0]}, that of 8 bits everywhere {costs[1]}; price the bits that each "
+                "layer has and the scales that are powers of two, or refuse such specs, as common_bits() does"
+            )
 
 
 def _check_lineage(family: Family, dense: StudentSpec, pruned: StudentSpec) -> None:

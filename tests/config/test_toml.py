@@ -116,7 +116,7 @@ def test_misspelt_key_in_an_array_of_tables(space):
 
 def test_misspelt_key_in_a_table_under_a_free_name(space):
     assert space("bits = ", "bit = ") == [
-        "[groups.default] bit: unknown key; did you mean 'bits'? (known: bases, bits)"
+        "[groups.default] bit: unknown key; did you mean 'bits'? (known: bases, bits, mixed)"
     ]
 
 
@@ -295,7 +295,7 @@ def test_json_raises_errors_of_its_readers_kind():
         validate_json('{"name": "x", "groups": {"a": {"basis": []}}}', SpaceConfig, where="f.json", error=TeacherError)
     assert str(raised.value).splitlines() == [
         "f.json: [groups.a] bases: is missing",
-        "f.json: [groups.a] basis: unknown key; did you mean 'bases'? (known: bases, bits)",
+        "f.json: [groups.a] basis: unknown key; did you mean 'bases'? (known: bases, bits, mixed)",
     ]
 
 

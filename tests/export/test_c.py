@@ -1,5 +1,6 @@
 """Generated C: compiled without a warning, clean under sanitizers, and its reference bit for bit."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
@@ -40,6 +41,9 @@ FORMS = [("mlp", bits) for bits in BITS]
 FORMS += [("gru", bits) for bits in ("float", "w2a8i8", "w3a4i6", "w4a8i8", "w7a2i5", "w8a8i8")]
 FORMS += [("deepset", bits) for bits in ("float", "w2a4i8", "w4a8i8", "w5a3i4", "w6a8i6", "w8a8i8")]
 FORMS += [("mlp_softsign", bits) for bits in ("float", "w2a8i8", "w3a4i6", "w6a2i8", "w8a8i8")]
+MIXED = ("w8-3-4-2a4-8-2i8", "w5-4-8-6a8-3-6i4p", "w4a8i8p", "w8a8i8p", "w2a2i2p")
+"""Of more layers than most groups have."""
+FORMS += [(family, bits) for family in ("mlp", "mlp_softsign") for bits in MIXED]
 KINDS: dict[str, tuple[ActionSpace, bool]] = {
     "one": (Discrete(5), False),
     "masked": (Discrete(3), True),
@@ -87,10 +91,20 @@ def zoo(make_student: MakeStudent, make_team: MakeTeam) -> Callable[[str, str], 
             )
             hidden = (*HIDDEN[kind], 4) if (kind, family) == ("masked", "deepset") else HIDDEN[kind]
             normalisation = Normalisation(shift=(0.5,) * 6, scale=(1.5,) * 6) if kind == "factors" else None
-            students[kind] = make_student(bits, spaces, hidden, normalisation, family)
+            students[kind] = make_student(of_depth(bits, len(hidden)), spaces, hidden, normalisation, family)
         return make_team(students, {kind: (kind, "twin") if kind == "one" else (kind,) for kind in KINDS})
 
     return make
+
+
+def of_depth(bits: str, depth: int) -> str:
+    """Bits of each layer for a student of fewer layers."""
+
+    def first(widths: str, count: int) -> str:
+        return "-".join(widths.split("-")[:count])
+
+    found = re.fullmatch(r"w([0-9-]+)a([0-9-]+)(i.*)", bits)
+    return f"w{first(found[1], depth + 1)}a{first(found[2], depth)}{found[3]}" if found else bits
 
 
 def build(folder: Path, *sources: str, flags: tuple[str, ...] = SANITIZED) -> str:
@@ -150,11 +164,12 @@ def test_one_team_may_have_students_of_every_kind(
     students = {
         f"{family}_{bits}": make_student(bits, spaces, kind=family)
         for family in ("mlp", "mlp_softsign", "gru", "deepset")
-        for bits in ("float", "w4a8i8", "w3a4i6")
+        for bits in ("float", "w4a8i8", "w3a4i6", "w4-8-3a4-8i8p", "w4-8-3a4-8i8")
+        if "mlp" in family or "-" not in bits
     }
     team = make_team(students, {group: (group,) for group in students})
     CExporter().export(team, tmp_path, recorded=dict.fromkeys(students, observe(64, 18)))
-    assert build(tmp_path, "main.c").count("\n") == 12
+    assert build(tmp_path, "main.c").count("\n") == 16
 
 
 @needs_cc
@@ -175,10 +190,21 @@ def test_ties_go_to_the_lowest_legal_choice(make_student: MakeStudent, make_team
 
 
 @needs_cc
-@pytest.mark.parametrize("bits", ["float", "w3a8i8", "w8a8i8"])
 @pytest.mark.parametrize(
-    ("family", "pruned"),
-    [*((family, ()) for family in ("mlp", "mlp_softsign", "gru", "deepset")), ("mlp", (0, 5)), ("gru", (2, 3, 17))],
+    ("family", "pruned", "bits"),
+    [
+        *(
+            (family, pruned, bits)
+            for family, pruned in [
+                *((family, ()) for family in ("mlp", "mlp_softsign", "gru", "deepset")),
+                ("mlp", (0, 5)),
+                ("gru", (2, 3, 17)),
+            ]
+            for bits in ("float", "w3a8i8", "w8a8i8")
+        ),
+        *(("mlp", (0, 5), bits) for bits in ("w8-3-5a4-8i8", "w4a8i8p", "w3-4-2a8-4i8p")),
+        *(("mlp_softsign", (), bits) for bits in ("w8-3-5a4-8i8", "w4a8i8p", "w3-4-2a8-4i8p")),
+    ],
 )
 def test_tables_and_buffers_are_the_bytes_of_the_formula(
     family: str,

@@ -62,7 +62,7 @@ def test_a_softsign_is_its_quotient_at_every_step(tmp_path: Path) -> None:
     # Quotients n + 1/2 over 2 L change at Z = U (2n - 1) / (2L - 2n + 1): around each, at both ends, and in between.
     unit, generator = 2**24, np.random.default_rng(0)
     headers = "".join(f"#include <{name}.h>\n" for name in ("stddef", "stdint", "stdio", "string"))
-    program = headers + kernels([8], [("softsign", 8)], (), columns=8, discrete=False) + """
+    program = headers + kernels([("softsign", 8)], (), columns=8, discrete=False) + """
 int main(void)
 {
     uint64_t sum;
@@ -94,7 +94,7 @@ int main(void)
 def test_four_activations_at_once_are_those_of_each(kind: str, tmp_path: Path) -> None:
     # With factor 2 and shift 1 a sum is Z itself, so that the places where softsign's quotients change are met.
     headers = "".join(f"#include <{name}.h>\n" for name in ("stddef", "stdint", "stdio", "string"))
-    program = headers + kernels([8], [(kind, 8)], (), columns=8, discrete=False) + f"""
+    program = headers + kernels([(kind, 8)], (), columns=8, discrete=False) + f"""
 int main(void)
 {{
     int32_t sums[4];
@@ -123,8 +123,9 @@ int main(void)
             turns = [2**24 * (2 * n - 1) // (2 * limit + 2 - 2 * n + 1) for n in range(1, limit + 2)]
             near = (np.array(turns)[:, None] + np.arange(-150, 150)).reshape(-1) % 2**31
             ends = np.array([0, 1, -1, 2**31 - 1, 1 - 2**31])
-            for shift, factors in ((1, (2, 2)), (20, (2**31, 2**32 - 1)), (31, (1, 2**32 - 1)), (40, (2**20, 2**32 - 1)),
-                                   (62, (1, 2**32 - 1))):  # fmt: skip
+            most = 2**32 - 1
+            for shift, least in ((1, 2), (20, 2**31), (31, 1), (40, 2**20), (62, 1)):
+                factors = (least, 2 if shift == 1 else most)
                 some = generator.integers(-(2**24), 2**24, 4000) >> generator.integers(0, 20, 4000)
                 sums = np.concatenate([near, -near, ends, some])
                 rows = np.resize(sums, (-(-len(sums) // 4), 4)).astype(np.int32)
@@ -133,8 +134,8 @@ int main(void)
                 run = subprocess.run(
                     [tmp_path / "four"], input=asked.astype("<u4").tobytes(), capture_output=True, check=True
                 )
-                layer = IntegerLayer(weights=np.zeros((4, 1), np.int8), biases=np.zeros(4, np.int32), factors=by,
-                                     shift=shift, limit=limit, softsign=kind == "softsign")  # fmt: skip
+                layer = IntegerLayer(weights=np.zeros((4, 1), np.int8), bits=8, biases=np.zeros(4, np.int32),
+                                     factors=by, shift=shift, limit=limit, softsign=kind == "softsign")  # fmt: skip
                 lowest = -1 - limit if kind == "softsign" else 0
                 said = np.frombuffer(run.stdout, np.uint8).reshape(rows.shape)
                 assert (said == layer.activate(rows) - lowest).all()

@@ -24,7 +24,7 @@ from .conftest import MakeStudent, MakeTeam
 
 Observe = Callable[[int, int], Floats]
 PAIR = {"pair": ("left", "right")}
-FORMATS = ("float", "w8a8i8", "w4a8i8", "w2a4i4")
+FORMATS = ("float", "w8a8i8", "w4a8i8", "w2a4i4", "w8-4-2a8-4i8", "w4a8i8p")
 
 
 @pytest.mark.parametrize("bits", FORMATS)

@@ -43,6 +43,20 @@ def test_inputs_have_bits_of_their_own() -> None:
     assert bops(_layers("w2a4i8", 16)) == 288 * 2 * 8 + 80 * 2 * 4
 
 
+def test_bits_of_each_layer_by_hand() -> None:
+    layers = _layers("w4-8a5i8", 16)
+    # 18*16 = 288 weights in 4 bits and 16*5 = 80 in 8: 144 and 80 bytes; the rest is that of w4a8i8.
+    assert memory_bytes(layers) == 144 + 80 + 84 + 156 + 36 == 500
+    assert bops(layers) == 288 * 4 * 8 + 80 * 8 * 5
+
+
+def test_a_scale_that_is_a_power_of_two_takes_a_byte() -> None:
+    layers = _layers("w4a8i8p", 16)
+    # 21 rows store exponents, and 18 inputs scales of 4 bytes: 21 + 72 instead of 156.
+    assert memory_bytes(layers) == 144 + 40 + 84 + 21 + 72 + 36 == 397
+    assert bops(layers) == bops(_layers("w4a8i8", 16))
+
+
 def test_normalisation_stores_a_shift_and_a_scale_a_feature() -> None:
     layers = _layers("w4a8i8", 16)
     assert memory_bytes(layers, 18) == 460 + 18 * 8

@@ -39,6 +39,9 @@ def _operators(model: onnx.ModelProto, folder: Path) -> list[str]:
         ("mlp", "w2a8i8", False, "Mul QuantizeLinear QGemm QGemm QGemm"),
         ("mlp", "w4a4i8", True, "Sub Mul Mul QuantizeLinear QGemm Clip QGemm Clip QGemm"),
         ("mlp", "w4a8i4", False, "Mul QuantizeLinear Clip QGemm QGemm QGemm"),
+        ("mlp", "w8-4-2a8-4i8", False, "Mul QuantizeLinear QGemm QGemm Clip QGemm"),
+        ("mlp", "w4a8i8p", False, "Mul QuantizeLinear QGemm QGemm QGemm"),
+        ("mlp_softsign", "w4a8i8p", False, "Mul QuantizeLinear" + 2 * " QGemm Softsign QuantizeLinear" + " QGemm"),
     ],
 )
 @pytest.mark.parametrize(("constant", "pruned"), [((), ()), ((0, 3), ()), ((4, 5), ()), ((), (1,)), ((5,), (0, 2))])

@@ -114,19 +114,26 @@ def test_bits_are_written_weights_activations_inputs():
     assert parse_bits("w4a8i6") == Bits(weight=4, activation=8, input=6)
 
 
-@pytest.mark.parametrize("text", ["w4a8i8", "w2a2i2", "float"])
+def test_bits_of_each_layer_and_powers_of_two():
+    assert parse_bits("w8-4-8a8-4i8") == Bits(weight=(8, 4, 8), activation=(8, 4), input=8)
+    assert parse_bits("w4a8i8p") == Bits(weight=4, activation=8, input=8, power_of_two=True)
+    assert str(parse_bits("w4-4-4a8-8i8")) == "w4a8i8"
+
+
+@pytest.mark.parametrize("text", ["w4a8i8", "w2a2i2", "float", "w8-4-8a8-4i8", "w4a8i8p", "w2-3a4i5p"])
 def test_bits_are_written_as_they_are_read(text):
     assert str(parse_bits(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "w4", "4a8i8", "w4a8", "w4a8i8 ", "w+4a8i8", "w4a8i8i8", "W4A8I8", "int8"])
+@pytest.mark.parametrize("text", ["", "w4", "4a8i8", "w4a8", "w4a8i8 ", "w+4a8i8", "w4a8i8i8", "W4A8I8", "int8",
+                                  "w4-a8i8", "w-4a8i8", "w4a8i8-4", "floatp", "w4a8pi8", "w4--8a8i8"])  # fmt: skip
 def test_text_that_is_no_bits(text):
     with pytest.raises(ConfigError) as raised:
         parse_bits(text)
     assert str(raised.value) == (f"bits {text!r}: write 'float' or for example 'w4a8i8' (weights, activations, inputs)")
 
 
-@pytest.mark.parametrize("text", ["w1a8i8", "w4a9i8", "w4a8i16", "w32a8i8"])
+@pytest.mark.parametrize("text", ["w8-1a8i8", "w8a8-9i8", "w1a8i8", "w4a9i8", "w4a8i16", "w32a8i8"])
 def test_bits_outside_two_to_eight(text):
     with pytest.raises(ConfigError, match="2 to 8"):
         parse_bits(text)
@@ -255,6 +262,85 @@ def test_shares_of_inputs_that_are_none(inputs, said):
         sharing(*inputs)
 
 
+# Bits of each layer.
+
+MIX = {"weights": [4, 8], "activations": [4, 8], "inputs": [8]}
+
+
+def mixing(bases: list[dict[str, Any]], bits: Sequence[str] = ("float", "w8a8i8"), **changes: Any) -> SearchSpace:
+    table = {"bases": bases, "bits": list(bits), "mixed": MIX | changes}
+    return space({"name": "x", "groups": {"default": table}}, ["a"])
+
+
+def test_every_layer_is_asked_for_its_bits():
+    group = mixing([{"hidden": [8, 8], "prune": [0.5]}, {"hidden": [4], "prune": [0.5]}]).groups["a"]
+    given = {"a.base": 0, "a.0.prune.0": 0.5, "a.0.prune.1": 0.5, "a.bits": "mixed"}
+    given |= {"a.0.weights.0": 8, "a.0.weights.1": 4, "a.0.weights.2": 8}
+    given |= {"a.0.activations.0": 4, "a.0.activations.1": 8}
+    trial = FakeTrial(given)
+    assert str(group.sample(trial)) == "mlp 4x4 w8-4-8a4-8i8"
+    assert set(trial.asked) == set(given)
+    assert trial.asked["a.bits"] == ["float", "w8a8i8", "mixed"]
+    assert trial.asked["a.0.weights.2"] == [4, 8]
+    # One width of inputs is no choice.
+    wide = mixing([{"hidden": [4], "prune": [0.5]}], inputs=[4, 8], activations=[8]).groups["a"]
+    given = {"a.base": 0, "a.0.prune.0": 0.5, "a.bits": "mixed", "a.0.weights.0": 4, "a.0.weights.1": 8}
+    given |= {"a.input_bits": 4}
+    trial = FakeTrial(given)
+    assert str(wide.sample(trial)) == "mlp 2 w4-8a8i4"
+    assert set(trial.asked) == set(given)
+
+
+def test_mixed_bits_that_are_equal_are_a_format_of_the_list():
+    group = mixing([{"hidden": [8, 8], "prune": [0.5]}, {"hidden": [4], "prune": [0.5]}]).groups["a"]
+    # Of three layers 2^5 formats, of two 2^3; w8a8i8 is among them, float is not.
+    assert len(group.parameters) == 33 + 9
+    eight = StudentSpec(family="mlp", base=(8, 8), hidden=(4, 4), bits=parse_bits("w8a8i8"))
+    assert group.parameters[eight]["a.bits"] == "w8a8i8"
+    for spec, parameters in group.parameters.items():
+        trial = FakeTrial(parameters)
+        assert group.sample(trial) == spec
+        assert set(trial.asked) == set(parameters)
+
+
+def test_mixed_bits_alone_and_as_powers_of_two():
+    group = mixing([{"hidden": [4], "prune": [0.5]}], [], activations=[8], power_of_two=True).groups["a"]
+    assert [str(spec.bits) for spec in group.parameters] == ["w4a8i8p", "w4-8a8i8p", "w8-4a8i8p", "w8a8i8p"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"weights": []}, "at least 1"), ({"weights": [4, 4]}, "4 stands twice"), ({"weights": [9]}, "less than or equal"),
+     ({"activations": [1]}, "greater than or equal"), ({"inputs": [8.0]}, "must be a whole number"),
+     ({"input": [8]}, "input: unknown key")],
+)  # fmt: skip
+def test_mixed_bits_that_are_none(changes, said):
+    with pytest.raises(ConfigError, match=said):
+        mixing([{"hidden": [4], "prune": [0.5]}], **changes)
+
+
+def test_a_group_has_some_format():
+    with pytest.raises(ConfigError, match="bits must name at least one number format where there is no mixed"):
+        only([8], [0.5], [])
+
+
+def test_mixed_bits_are_counted():
+    # 4 ratios in 5 layers, and 3^6 bits of weights: 1,024 x (729 + 1).
+    table = {"hidden": [64] * 5, "prune": [0.0, 0.1, 0.2, 0.3]}
+    with pytest.raises(ConfigError, match="has 747,520 choices"):
+        mixing([table], ["float"], weights=[2, 4, 8], activations=[8])
+
+
+def test_listed_bits_of_layers_fit_every_base():
+    assert str(next(iter(only([8, 8], [0.5], ["w8-4-8a8i8"]).groups["a"].parameters))) == "mlp 4x4 w8-4-8a8i8"
+    with pytest.raises(ConfigError) as raised:
+        only([8], [0.5], ["w8-4-8a8i8"])
+    assert str(raised.value) == (
+        "space 'x': group 'a': bits 'w8-4-8a8i8' must have one width, or 2 of weights and 1 of activations, for the "
+        "base 8; write mixed for bases of several depths"
+    )
+
+
 def test_parameters_of_a_team_do_not_collide():
     assert space().parameters({group: next(iter(one.parameters)) for group, one in space().groups.items()}) == {
         "speaker.base": 0,
@@ -331,6 +417,8 @@ def test_parameters_in_words() -> None:
     bases = (BaseTable(hidden=(64, 32), prune=(0.5,)), BaseTable(family="gru", hidden=(16,), prune=(0.5,)))
     space = make_space(SpaceConfig(name="words", groups={"default": GroupTable(bases=bases)}), ["pair"]).groups["pair"]
     assert space.describe("0.prune.1") == "64x32: pruned from layer 2"
+    assert space.describe("0.weights.2") == "64x32: bits of the weights of layer 3"
+    assert space.describe("1.activations.0") == "16: bits of what comes out of layer 1"
     assert [space.describe(name) for name in ("base", "bits", "other.1")] == ["base", "bits", "other.1"]
     assert space.describe_choice("base", 1) == "gru 16"
     assert [space.describe_choice("bits", "float"), space.describe_choice("1.prune.0", 0.5)] == ["float", "0.5"]

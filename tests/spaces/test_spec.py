@@ -28,6 +28,38 @@ def test_half_float_is_refused():
     assert str(raised.value) == "bits: input, weight and activation are all 32 or all 2 to 8, but got (32, 4, 8)"
 
 
+def test_bits_of_layers_that_are_equal_are_one_number():
+    mixed = Bits(input=8, weight=(8, 4, 8), activation=(8, 4))
+    assert (str(mixed), mixed.mixed, mixed.narrowest) == ("w8-4-8a8-4i8", True, 4)
+    assert (mixed.weights(3), mixed.activations(2)) == ((8, 4, 8), (8, 4))
+    same = Bits(input=8, weight=(4, 4, 4), activation=(8, 8))
+    assert (same, str(same), same.mixed) == (W4, "w4a8i8", False)
+    assert (W4.weights(3), W4.activations(2)) == ((4, 4, 4), (8, 8))
+    assert str(Bits(input=8, weight=(8, 4), activation=8, power_of_two=True)) == "w8-4a8i8p"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"weight": (8, 9)}, r"each must be 2 to 8, or 32 for float, but got \(8, \(8, 9\), 8\)"),
+        ({"activation": (8, 32)}, r"all 32 or all 2 to 8, but got \(8, 8, \(8, 32\)\)"),
+        ({"weight": ()}, "at least one width"),
+        ({"input": 32, "weight": 32, "activation": 32, "power_of_two": True}, "a float student has none"),
+    ],
+)
+def test_bits_of_layers_that_are_none(changes, said):
+    with pytest.raises(ConfigError, match=said):
+        Bits(**{"input": 8, "weight": 8, "activation": 8} | changes)
+
+
+@pytest.mark.parametrize(("weight", "activation"), [((8, 4), 8), ((8, 4, 8, 4), 8), (8, (8, 4, 8))])
+def test_bits_of_layers_are_as_many_as_there_are_layers(weight, activation):
+    with pytest.raises(ConfigError) as raised:
+        StudentSpec(family="mlp", base=(8, 8), hidden=(8, 8), bits=Bits(input=8, weight=weight, activation=activation))
+    said = str(raised.value)
+    assert said.endswith("must have one width, or 3 of weights and 2 of activations, for hidden (8, 8)")
+
+
 @pytest.mark.parametrize("hidden", [(24,), (24, 16, 8), (65, 16), (24, 0), (24, -1), ()])
 def test_hidden_fits_into_the_base(hidden):
     with pytest.raises(ConfigError) as raised:
@@ -74,6 +106,10 @@ def test_every_field_is_in_the_digest():
                 Bits(input=8, weight=8, activation=4),
                 Bits(input=4, weight=8, activation=8),
                 Bits(input=8, weight=8, activation=8),
+                Bits(input=8, weight=4, activation=8, power_of_two=True),
+                Bits(input=8, weight=(4, 8, 4), activation=8),
+                Bits(input=8, weight=(4, 4, 8), activation=8),
+                Bits(input=8, weight=4, activation=(8, 4)),
             )
         ),
     ]
@@ -102,6 +138,11 @@ def test_json_round_trip():
         "bits": {"input": 8, "weight": 4, "activation": 8},
     }
     assert StudentSpec.from_json(written) == SPEC
+    bits = Bits(input=8, weight=(4, 8, 4), activation=(8, 4), power_of_two=True)
+    mixed = StudentSpec(family="mlp", base=(64, 64), hidden=(24, 16), bits=bits)
+    said = json.loads(json.dumps(mixed.as_json()))
+    assert said["bits"] == {"input": 8, "weight": [4, 8, 4], "activation": [8, 4], "power_of_two": True}
+    assert (StudentSpec.from_json(said), said) == (mixed, mixed.as_json())
     fewer = StudentSpec.from_json(written | {"inputs": 10})
     assert (fewer.inputs, fewer.as_json()) == (10, written | {"inputs": 10})
 
@@ -112,6 +153,9 @@ def test_json_round_trip():
         {"bits": None},
         {"bits": {"weight": 4, "activation": 8, "inputs": 8}},
         {"bits": {"weight": "4", "activation": 8, "input": 8}},
+        {"bits": {"weight": [4, "8", 4], "activation": 8, "input": 8}},
+        {"bits": {"weight": 4, "activation": 8, "input": [8]}},
+        {"bits": {"weight": 4, "activation": 8, "input": 8, "power_of_two": 1}},
         {"hidden": None},
         {"hidden": [24.7, 16]},
         {"hidden": [True, 16]},

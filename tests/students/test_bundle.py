@@ -100,7 +100,8 @@ def test_a_student_that_does_not_read_all_comes_back(make_student: MakeStudent, 
     np.testing.assert_array_equal(loaded.act({"scout": seen})["scout"], scout(torch.from_numpy(seen)).argmax(-1))
 
 
-@pytest.mark.parametrize(("kind", "bits"), [("mlp", "float"), ("mlp_softsign", "w4a8i8"), ("gru", "float")])
+@pytest.mark.parametrize(("kind", "bits"), [("mlp", "float"), ("mlp_softsign", "w4a8i8"), ("gru", "float"),
+                                             ("mlp", "w8-4-3a8-4i8p")])  # fmt: skip
 def test_a_student_that_was_pruned_of_inputs_comes_back(
     kind: str, bits: str, make_student: MakeStudent, tmp_path: Path
 ) -> None:
@@ -197,6 +198,14 @@ def _break(tensors: dict[str, Any], specs: dict[str, Any]) -> None:
     tensors["drones/linears.1.bias"][0] = torch.inf
 
 
+def _mix(tensors: dict[str, Any], specs: dict[str, Any]) -> None:
+    specs["scout"]["bits"] |= {"weight": [4, 8, 4], "power_of_two": True}
+
+
+def _misfit(tensors: dict[str, Any], specs: dict[str, Any]) -> None:
+    specs["scout"]["bits"] |= {"weight": [4, 8]}
+
+
 def _swap(tensors: dict[str, Any], specs: dict[str, Any]) -> None:
     specs["drones"] = specs["scout"]
 
@@ -207,6 +216,8 @@ def _swap(tensors: dict[str, Any], specs: dict[str, Any]) -> None:
         (_drop, r"'linears.1.bias' is missing, the spec wants \(6,\)"),
         (_add, r"'linears.9.bias' is \(1,\), the spec wants no such tensor"),
         (_break, "'linears.1.bias' holds NaN or infinity"),
+        (_mix, "'scout' is mlp 8x6 w4a8i8, but the weights are those of mlp 8x6 w4-8-4a8i8p"),
+        (_misfit, r"group 'scout' has no readable spec: .* must have one width, or 3 of weights and 2 of activations"),
         (_swap, "'drones' is mlp 8x6 float, but the weights are those of mlp 8x6 w4a8i8"),
     ],
 )

@@ -115,6 +115,14 @@ def test_an_observation_without_sets_is_refused() -> None:
         FAMILY.build(spec("float", 8), SPREAD, torch.Generator())
 
 
+@pytest.mark.parametrize("bits", ["w8-4-8a8i8", "w4a8i8p"])
+def test_layers_have_their_bits_and_free_scales_in_common(bits: str) -> None:
+    own, network = spec(bits, 8, 4), FAMILY.build(spec("float", 8, 4), SPREAD, torch.Generator())
+    for ask in (lambda: FAMILY.layers(own, SPREAD), lambda: FAMILY.quantize(network, own)):
+        with pytest.raises(StudentError, match=r"the family 'deepset' has no .*; write for example w4a8i8"):
+            ask()
+
+
 def test_its_declaration_travels_in_the_card() -> None:
     card = SpacesCard.of(SPREAD)
     assert SpacesCard.model_validate_json(card.model_dump_json()).spec == SPREAD

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from kdnas.envs.spec import AgentSpec
+from kdnas.errors import StudentError
 from kdnas.policies.actions import Discrete
 from kdnas.profiling.flops import count_macs
 from kdnas.spaces.space import parse_bits
@@ -48,6 +49,25 @@ def stepped(student: Student, views: torch.Tensor) -> torch.Tensor:
 def test_it_is_registered() -> None:
     assert load_family("gru") is FAMILY
     assert (FAMILY.name, FAMILY.chain, FAMILY.hidden_size(spec("float", 32, 24))) == ("gru", None, 24)
+
+
+@pytest.mark.parametrize(
+    ("bits", "what"),
+    [
+        ("w8-4-8a8i8", "bits of each layer"),
+        ("w4a8-4i8", "bits of each layer"),
+        ("w4a8i8p", "scales that are powers of two"),
+    ],
+)
+def test_layers_have_their_bits_and_free_scales_in_common(bits: str, what: str) -> None:
+    own = spec(bits, 8, 6)
+    for ask in (lambda: FAMILY.layers(own, SPREAD), lambda: FAMILY.quantize(fresh(8, 6), own)):
+        with pytest.raises(StudentError) as raised:
+            ask()
+        assert str(raised.value) == (
+            f"student gru 8x6 {bits}: the family 'gru' has no {what}; write for example w4a8i8, or take mlp or "
+            "mlp_softsign"
+        )
 
 
 def test_one_unit_by_hand() -> None:

@@ -29,6 +29,7 @@ from .conftest import DRONE, MakeStudent
 
 WIDE = AgentSpec(observation_size=18, actions=Discrete(5))
 FORMATS = ["w2a8i8", "w3a8i8", "w4a8i8", "w6a8i8", "w8a8i8", "w2a4i4", "w4a4i4", "w8a4i8", "w5a3i6", "w7a7i5"]
+FORMATS += ["w8-4-2a8-4i8", "w3-3-8a4i8", "w4a8i8p", "w8a8i8p", "w2a4i4p", "w8-2-5a3-8i6p"]  # of three layers
 
 
 def by_hand() -> IntegerMlp:
@@ -36,6 +37,7 @@ def by_hand() -> IntegerMlp:
     factors, shift = fixed_point(np.array([0.75, 0.5]))
     hidden = IntegerLayer(
         weights=np.array([[1, -2], [3, 1]], np.int8),
+        bits=4,
         biases=np.array([3, -1], np.int32),
         factors=factors,
         shift=shift,
@@ -43,12 +45,12 @@ def by_hand() -> IntegerMlp:
     )
     last = IntegerLayer(
         weights=np.array([[1, 0], [0, 3]], np.int8),
+        bits=4,
         biases=np.array([0, 1], np.int32),
         scales=np.array([0.25, 0.25], np.float32),
     )
     return IntegerMlp(
         inputs=IntegerInputs(factors=np.array([2.0, 2.0], np.float32), limits=(-8, 7)),
-        weight_bits=4,
         layers=(hidden, last),
     )
 
@@ -80,6 +82,7 @@ def test_rows_are_compared_at_their_scales():
     # 3 steps of 0.5 are more than 4 steps of 0.25.
     last = IntegerLayer(
         weights=np.eye(2, dtype=np.int8),
+        bits=4,
         biases=np.zeros(2, np.int32),
         scales=np.array([0.5, 0.25], np.float32),
     )
@@ -122,6 +125,7 @@ def test_a_softsign_layer_by_hand() -> None:
     factors, shift = fixed_point(np.array([2.0**24]))
     layer = IntegerLayer(
         weights=np.array([[1]], np.int8),
+        bits=4,
         biases=np.zeros(1, np.int32),
         factors=factors,
         shift=shift,
@@ -132,6 +136,60 @@ def test_a_softsign_layer_by_hand() -> None:
     # The accumulator of largest magnitude, 2^31, and any factor stay within 64 bits.
     ends = np.array([[-(2**31)], [2**31 - 1]], np.int32)
     assert layer.activate(ends).T.tolist() == [[-8, 7]]
+
+
+def test_powers_of_two_are_shifted_by_hand() -> None:
+    # Ratios 1/4, 1, 2, 2^-32 and 2^31. 6 and 10 quarters are 1.5 and 2.5, halves go to the even integer; 11 are 2.75.
+    layer = IntegerLayer(
+        weights=np.zeros((5, 1), np.int8),
+        bits=4,
+        biases=np.zeros(5, np.int32),
+        exponents=np.array([-2, 0, 1, -32, 31], np.int8),
+        limit=15,
+    )
+    sums = np.array([[6, 7, 7, 2**31 - 1, 0], [10, 16, 8, 1, 1], [11, -1, -1, -1, -1], [62, 0, 0, 0, 2**31 - 1]])
+    want = [[2, 7, 14, 0, 0], [2, 15, 15, 0, 15], [3, 0, 0, 0, 0], [15, 0, 0, 0, 15]]
+    assert layer.activate(sums.astype(np.int32)).tolist() == want
+
+
+def test_a_softsign_layer_of_powers_of_two_by_hand() -> None:
+    # Accumulators of 1 are 1 and 4: -1, 1 and 255 are -1/2, 1/2 and nearly 1, in steps of 1/8, then -4/5, which is
+    # -6.4, and 12/13, which is 7.38.
+    layer = IntegerLayer(
+        weights=np.zeros((2, 1), np.int8),
+        bits=4,
+        biases=np.zeros(2, np.int32),
+        exponents=np.array([24, 26], np.int8),
+        limit=7,
+        softsign=True,
+    )
+    assert layer.activate(np.array([[-1, -1], [1, 3], [255, 0], [-(2**31), 2**31 - 1]], np.int32)).tolist() == [
+        [-4, -6], [4, 7], [7, 0], [-8, 7]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("family", ["mlp", "mlp_softsign"])
+def test_a_student_of_powers_of_two_is_shifted_exactly(family: str) -> None:
+    student = trained(family, "w4a8i8p", (24, 16), seed=0)
+    integers = to_integers(student)
+    assert [layer.factors for layer in integers.layers] == [None] * 3
+    # Sums below 2^24 and powers of two are exact in float32, so that ReLU's halves are the same too.
+    seen = torch.randn(20_000, 18, generator=torch.Generator().manual_seed(1)) * 1.5
+    with torch.no_grad():
+        logits, inputs = student(seen).numpy(), student.network.read(seen)
+        first = student.network.activations[0](student.network.linears[0](inputs)).int().numpy()
+    off = (first != integers.vectors(seen.numpy())[1]).mean()
+    assert off == 0 if family == "mlp" else off < 1e-4
+    assert (integers.outputs(seen.numpy()) == logits).all(1).mean() > (0.9999 if family == "mlp" else 0.99)
+    scales = integers.layers[-1].scales
+    assert (np.log2(scales) == integers.layers[-1].exponents).all()
+
+
+def test_each_layer_has_its_bits() -> None:
+    layers = to_integers(trained("mlp", "w8-3-5a6-8i8", (24, 16), seed=0)).layers
+    assert [layer.bits for layer in layers] == [8, 3, 5]
+    assert [layer.limit for layer in layers[:-1]] == [63, 255]
+    assert [int(np.abs(layer.weights.astype(int)).max()) for layer in layers] == [127, 3, 15]
 
 
 def trained(kind: str, bits: str, hidden: tuple[int, ...], seed: int) -> Student:

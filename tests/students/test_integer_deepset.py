@@ -37,13 +37,17 @@ def test_a_set_of_two_by_hand() -> None:
     factors, shift = fixed_point(np.array([0.5, 0.5]))
     encoder = IntegerLayer(
         weights=np.array([[1], [-1]], np.int8),
+        bits=3,
         biases=np.array([0, 2], np.int32),
         factors=factors,
         shift=shift,
         limit=15,
     )
     last = IntegerLayer(
-        weights=np.array([[1, 2, 3]], np.int8), biases=np.array([0], np.int32), scales=np.array([0.5], np.float32)
+        weights=np.array([[1, 2, 3]], np.int8),
+        bits=3,
+        biases=np.array([0], np.int32),
+        scales=np.array([0.5], np.float32),
     )
     network = IntegerDeepSet(
         index=(2, 0, 1),
@@ -53,7 +57,6 @@ def test_a_set_of_two_by_hand() -> None:
                 members=2, inputs=IntegerInputs(factors=np.array([2.0], np.float32), limits=(-8, 7)), encoder=encoder
             ),
         ),
-        weight_bits=3,
         layers=(last,),
     )
     # Own: 0.3 * 8 = 2.4. Members 3 and -4: sums 3 and 2 - 3 = -1, -4 and 2 + 4 = 6, encoded as 2 (1.5) and 0, 0 and 3.

@@ -31,7 +31,11 @@ WIDE = AgentSpec(observation_size=18, actions=Discrete(5))
 def rows(weights: list[int], biases: list[int], ratios: list[float]) -> IntegerLayer:
     factors, shift = fixed_point(np.array(ratios) * ONE)
     return IntegerLayer(
-        weights=np.array(weights, np.int8)[:, None], biases=np.array(biases, np.int32), factors=factors, shift=shift
+        weights=np.array(weights, np.int8)[:, None],
+        bits=4,
+        biases=np.array(biases, np.int32),
+        factors=factors,
+        shift=shift,
     )
 
 
@@ -39,13 +43,15 @@ def one_unit() -> IntegerGru:
     """Inputs in steps of 1/2, a state in steps of 1/8; sums of W x in steps of 1/4, of U h in steps of 1/32."""
     return IntegerGru(
         inputs=IntegerInputs(factors=np.array([2.0], np.float32), limits=(-8, 7)),
-        weight_bits=4,
         state_bits=4,
         encoder=(),
         reading=rows([1, -1, 2], [0, 2, 0], [1 / 8, 1 / 8, 1 / 4]),  # r and z are halved
         recalling=rows([2, 0, 1], [-8, 0, 0], [1 / 64, 1 / 64, 1 / 32]),
         head=IntegerLayer(
-            weights=np.array([[3]], np.int8), biases=np.array([1], np.int32), scales=np.array([0.5], np.float32)
+            weights=np.array([[3]], np.int8),
+            bits=4,
+            biases=np.array([1], np.int32),
+            scales=np.array([0.5], np.float32),
         ),
     )
 

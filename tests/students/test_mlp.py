@@ -73,6 +73,23 @@ def test_layers_of_a_quantized_student() -> None:
     ]
 
 
+def test_layers_with_bits_of_their_own() -> None:
+    assert FAMILY.layers(spec("w8-4-2a8-6i4p", 24, 16), SPREAD) == [
+        LayerShape(rows=24, columns=18, weight_bits=8, input_bits=4, output_bits=8, scales=18, exponents=24),
+        LayerShape(rows=16, columns=24, weight_bits=4, input_bits=8, output_bits=6, exponents=16),
+        LayerShape(rows=5, columns=16, weight_bits=2, input_bits=6, output_bits=32, exponents=5),
+    ]
+
+
+def test_scales_are_powers_of_two(make_student: MakeStudent) -> None:
+    network = make_student("w4a8i8p").network
+    assert isinstance(network, QuantMlp)
+    hidden = network.activations[0](network.linears[0](network.read(torch.from_numpy(rows(50, 3)))))
+    scales = torch.cat([hidden.scale.view(1), *(linear.quant_weight().scale.view(-1) for linear in network.linears)])
+    assert torch.equal(scales.log2().round().exp2(), scales)
+    assert len(set(scales.tolist())) > 2  # rows and layers have their own
+
+
 def test_quantizing_leaves_the_float_network_alone() -> None:
     network = fresh(8)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

@@ -52,6 +52,12 @@ def test_uniform_teams_read_all_where_they_can(make_home: MakeHome) -> None:
     assert smallest(ordered_specs(space, home.gate())) == both(replace(mlp("w4a4i4", 32), inputs=9))
 
 
+def test_uniform_teams_have_the_bits_nearest_to_eight_on_average(make_home: MakeHome) -> None:
+    # Two weights off by 0 and 4 are off by 2; powers of two come second.
+    home = make_home(({"hidden": [64], "prune": [0.5]},), ("w4a8i8", "w8-4a8i8p", "w8-4a8i8", "w5a8i8"))
+    assert uniform(home.space, 0.5) == both(mlp("w8-4a8i8", 32))
+
+
 def test_uniform_at_other_ratios(make_home: MakeHome) -> None:
     home = make_home(bits=("w8a8i8", "float"))
     units = {ratio: uniform(home.space, ratio)["pair"].hidden for ratio in (0.0, 0.24, 0.26, 0.7, 0.9)}

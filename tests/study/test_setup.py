@@ -12,6 +12,8 @@ from kdnas.study.tasks import play_demonstrations
 
 from .conftest import SPACE, WriteStudy
 
+GRU = {"family": "gru", "hidden": [8], "prune": [0.5]}
+
 
 def test_a_study_comes_to_life(write_study: WriteStudy) -> None:
     setup = open_study(read_study(write_study("plain"), budget=["flops<1k"]))
@@ -78,6 +80,16 @@ def test_arguments_are_checked_as_the_file_is(write_study: WriteStudy, change: d
         ({"budget": ["middle.flops<1k"]}, BudgetError, r"no group 'middle'"),
         ({"budget": ["flopz<1k"]}, BudgetError, r"unknown metric 'flopz'"),
         ({"space": SPACE | {"groups": {"up": SPACE["groups"]["default"]}}}, ConfigError, r"\[groups.up\] is no group"),
+        (
+            {"space": {"name": "x", "groups": {"default": {"mixed": {"weights": [4, 8]}, "bases": [GRU]}}}},
+            ConfigError,
+            r"space 'x': group 'left': student gru 4 w4-8a8i8: the family 'gru' has no bits of each layer; w",
+        ),
+        (
+            {"space": {"name": "x", "groups": {"default": {"bits": ["float", "w4a8i8p"], "bases": [GRU]}}}},
+            ConfigError,
+            r"student gru 4 w4a8i8p: the family 'gru' has no scales that are powers of two",
+        ),
         ({"search.free_groups": 2}, ConfigError, r"free_groups = 2: there are 2 groups; give fewer, or 0"),
         ({"distill.batches": 3}, ConfigError, r"\[distill\] batches: unknown key; did you mean 'batch'"),
     ],

@@ -16,6 +16,7 @@ from kdnas.students.family import LayerShape, Place, Units
 from kdnas.students.gru import Gru, GruFamily
 from kdnas.students.mlp import Mlp, MlpFamily, QuantMlp
 from kdnas.testing import check_family
+from kdnas.testing.family import EIGHT
 
 
 @pytest.mark.parametrize("name", sorted(plugins.installed("kdnas.students")))
@@ -72,6 +73,19 @@ class Loose(MlpFamily):
 class NeverSmaller(MlpFamily):
     def layers(self, spec: StudentSpec, spaces: kdnas.AgentSpec) -> list[LayerShape]:
         return super().layers(spec.floating, spaces)
+
+
+class Generous(MlpFamily):
+    """Prices every layer as the first, and scales as if they were none."""
+
+    def layers(self, spec: StudentSpec, spaces: kdnas.AgentSpec) -> list[LayerShape]:
+        widest = max(spec.bits.weights(3))
+        return [replace(layer, weight_bits=widest) for layer in super().layers(spec, spaces)]
+
+
+class Undecided(GruFamily):
+    def layers(self, spec: StudentSpec, spaces: kdnas.AgentSpec) -> list[LayerShape]:
+        return super().layers(spec if spec.bits == EIGHT else spec.floating, spaces)
 
 
 class Careless(MlpFamily):
@@ -187,6 +201,9 @@ class Shying(MlpFamily):
         (Loose, "a float layer has 32 bits everywhere"),
         # 16*7 + 12*16 + 4*12 = 352 weights, 32 biases, and 16 + 12 live activations, 4 bytes each.
         (NeverSmaller, "at 8 bits its memory is 1648, in float 1648"),
+        # 352 weights, 4 x 32 biases, 4 x (32 + 7) scales, and 16 + 12 bytes of activations.
+        (Generous, "mlp 16x12 w8-4-4a8-4i8: its memory is 664, that of 8 bits everywhere 664; price the bits"),
+        (Undecided, "layers() and quantize() both refuse such bits, or neither of them"),
         (Careless, "quantize() changed the float network"),
         (Borrowing, "the quantized network shares memory with the float one"),
         (Forgetful, "of their deviation; quantize() must keep the float weights"),

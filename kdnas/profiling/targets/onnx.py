@@ -53,7 +53,12 @@ class OnnxTarget(Target):
         """
         if not bits.quantized:
             return "float"
-        return "int8" + "+clipped-inputs" * (bits.input < 8) + "+clipped-activations" * (bits.activation < 8)
+        clipped = "+clipped-inputs" * (bits.input < 8)
+        if isinstance(bits.activation, int):
+            return "int8" + clipped + "+clipped-activations" * (bits.activation < 8)
+        narrow = [str(layer) for layer, width in enumerate(bits.activation) if width < 8]
+        some = len(narrow) < len(bits.activation)
+        return "int8" + clipped + "-".join(["+clipped-activations", *(narrow if some else [])])
 
     def fingerprint(self) -> dict[str, str]:
         import onnxruntime

@@ -71,6 +71,10 @@ def test_widths_below_a_byte_are_no_faster(target: Target) -> None:
     )
     assert bytes_only == narrow != activations == both != inputs
     assert target.number_format(parse_bits("float")) == "float"
+    # Of mixed ones it makes a difference which are clipped, and weights make none.
+    said = [target.number_format(parse_bits(bits)) for bits in ("w8-4a8i8p", "w4a8-4i8", "w4a4-8i4", "w4a6-4i8")]
+    assert said == ["int8", "int8+clipped-activations-1", "int8+clipped-inputs+clipped-activations-0",
+                    "int8+clipped-activations"]  # fmt: skip
 
 
 def test_it_is_registered_and_says_what_its_arguments_must_be() -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from kdnas.errors import RunError
+from kdnas.evaluation.score import Interval
 from kdnas.study.export import export_best
 from kdnas.study.front import read_front
-from kdnas.study.verify import Check, verify
+from kdnas.study.verify import Check, check_return, verify
 
 from .conftest import Finished
 
@@ -79,6 +80,13 @@ def test_another_teams_graph_acts_otherwise(student: Path) -> None:
     digest = hashlib.sha256((student / "team.onnx").read_bytes()).hexdigest()
     edit(student, lambda card: card["artifacts"][0]["hashes"].update({"team.onnx": digest}))
     assert patient(verify(student))[0] == "actions"
+
+
+@pytest.mark.parametrize(("mean", "differs"), [(18.0, False), (25.0, True)])
+def test_a_few_equal_episodes_are_as_uncertain_as_the_cards(mean: float, differs: bool) -> None:
+    # The card's 400 episodes are within 1; four of them, ten times fewer by the root, within 10: 8 to 28, or 15 to 35.
+    card = Interval(mean=10.0, low=9.0, high=11.0, episodes=400)
+    assert check_return(card, Interval(mean=mean, low=mean, high=mean, episodes=4)).differs == differs
 
 
 def test_times_are_compared_with_those_of_the_reference_kernel(student: Path) -> None:

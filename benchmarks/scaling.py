@@ -1,0 +1,99 @@
+"""What a second worker is worth: the same search of `spread` with one and with two, on as many cores.
+
+    python benchmarks/scaling.py               three seeds, an hour on two cores; adds run by run
+    python benchmarks/scaling.py --seed 0      one of them
+
+Each run is a fresh process that searches `TRIALS` candidates with the study's own settings and the same seed. `seconds`
+are from the first candidate that was asked for to the last that was told: what is done once before (opening, recording
+demonstrations, starting workers) and after (scores, export) is left out. Two workers meet candidates in another order,
+so that they may train other students; `students` says how many were trained, and the ratio is of students a second.
+"""
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+from check_docs import ROOT
+
+RESULTS = ROOT / "benchmarks/results/scaling.json"
+TRIALS, SEEDS, BUDGET = 48, (0, 1, 2), ["flops<1%"]
+T_95 = {2: 12.706, 3: 4.303}
+"""Student's t for a two-sided 95 % interval of the mean of so many numbers."""
+
+
+def run(seed: int, workers: int, folder: Path) -> dict[str, Any]:
+    """One search; its row."""
+    from optuna.trial import TrialState
+
+    from kdnas.study.run_folder import read_run
+    from kdnas.study.search import search
+    from kdnas.study.storage import read_trials
+
+    search("spread", budget=BUDGET, trials=TRIALS, workers=workers, seed=seed, out=folder / "run")
+    card = read_run(folder / "run")
+    trials = read_trials(card["storage"], f"kdnas-{card['run_id']}")
+    begun = min(trial.datetime_start for trial in trials if trial.datetime_start)
+    ended = max(trial.datetime_complete for trial in trials if trial.datetime_complete)
+    return {
+        "seed": seed,
+        "workers": workers,
+        "seconds": round((ended - begun).total_seconds(), 1),
+        "students": len(list((folder / "run/bank").glob("*.safetensors"))),
+        "completed": sum(trial.state == TrialState.COMPLETE for trial in trials),
+    }
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """A line for each seed, and the mean ratio with its interval."""
+    lines = ["| seed | s with 1 | students | s with 2 | students | times as many a second |"]
+    lines.append("|---|---|---|---|---|---|")
+    ratios = []
+    for seed in SEEDS:
+        found = {row["workers"]: row for row in rows if row["seed"] == seed}
+        if len(found) < 2:
+            continue
+        one, two = found[1], found[2]
+        ratios.append(two["students"] / two["seconds"] / (one["students"] / one["seconds"]))
+        cells = [seed, one["seconds"], one["students"], two["seconds"], two["students"], f"{ratios[-1]:.2f}"]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    if len(ratios) in T_95:
+        half = T_95[len(ratios)] * statistics.stdev(ratios) / math.sqrt(len(ratios))
+        mean = statistics.mean(ratios)
+        lines.append(f"\nmean {mean:.2f} [{mean - half:.2f}, {mean + half:.2f}]")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--run", type=int, metavar="WORKERS", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.run:
+        row = run(arguments.seed, arguments.run, arguments.folder)
+        (arguments.folder / "row.json").write_text(json.dumps(row))
+        return
+    rows: list[dict[str, Any]] = json.loads(RESULTS.read_text("utf-8"))["rows"] if RESULTS.exists() else []
+    have = {(row["seed"], row["workers"]) for row in rows}
+    for seed in SEEDS if arguments.seed is None else (arguments.seed,):
+        for workers in (1, 2):
+            if (seed, workers) in have:
+                continue
+            with TemporaryDirectory() as folder:
+                command = [sys.executable, __file__, "--run", str(workers), "--seed", str(seed), "--folder", folder]
+                subprocess.run(command, check=True)
+                rows.append(json.loads((Path(folder) / "row.json").read_text()))
+            RESULTS.write_text(json.dumps({"trials": TRIALS, "budget": BUDGET, "rows": rows}, indent=1) + "\n", "utf-8")
+    print(summary(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -27,7 +27,7 @@ static inline void kdnas_relu_four(__m128i sums, const uint32_t *factors, unsign
     const __m128i half = _mm_set1_epi64x((int64_t)1 << (shift - 1u)), by = _mm_cvtsi32_si128((int)shift);
     const __m128i first = _mm_add_epi64(_mm_mul_epu32(sizes, factor), half);
     const __m128i second = _mm_add_epi64(_mm_mul_epu32(_mm_srli_epi64(sizes, 32), _mm_srli_epi64(factor, 32)), half);
-    if (shift >= 32u) { /* a size has 31 bits, so that what is left of a product has no more */
+    if (shift >= 31u) { /* size and factor have 31 bits, so that what is left of their product has no more */
         const __m128i odd = _mm_slli_epi64(_mm_srl_epi64(second, by), 32);
         kdnas_put(into, _mm_or_si128(_mm_srl_epi64(first, by), odd), limit);
         return;
@@ -71,8 +71,7 @@ static inline void kdnas_softsign_four(__m128i sums, const uint32_t *factors, un
     const union { uint32_t bits; float number; } worth = {(127u - 24u - shift) << 23}; /* 2^(-24 - shift) */
     const __m128i negative = _mm_srai_epi32(sums, 31), one = _mm_set1_epi32((int32_t)limit + 1);
     const __m128i factor = _mm_loadu_si128((const __m128i *)(const void *)factors);
-    const __m128 wrapped = _mm_and_ps(_mm_castsi128_ps(_mm_srai_epi32(factor, 31)), _mm_set1_ps(4294967296.0f));
-    const __m128 by = _mm_mul_ps(_mm_add_ps(_mm_cvtepi32_ps(factor), wrapped), _mm_set1_ps(worth.number));
+    const __m128 by = _mm_mul_ps(_mm_cvtepi32_ps(factor), _mm_set1_ps(worth.number));
     const __m128 size = _mm_andnot_ps(_mm_set1_ps(-0.0f), _mm_cvtepi32_ps(sums));
     const __m128 whole = _mm_add_ps(_mm_mul_ps(size, by), _mm_set1_ps(1.0f));
     /* L z / (1 + z) = L - L / (1 + z): fewer than ten roundings by 2^-24 of 128, less than 2^-13 in all. */

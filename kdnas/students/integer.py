@@ -6,7 +6,7 @@ All rounding is written down here, once:
   factor f, steps that 1 is worth, is the input's own.
 - A row's accumulator is exact: int32, bias plus products of integers.
 - A hidden activation is (max(accumulator, 0) m + 2^(k-1)) >> k in 64 bits, at most the largest of its bits. The ratio
-  of scales s_weights s_inputs / s_outputs is m / 2^k: m is a row's own, 32 bits, and k the layer's, so that a device
+  of scales s_weights s_inputs / s_outputs is m / 2^k: m is a row's own, 31 bits, and k the layer's, so that a device
   takes one long product and one shift by a constant. Negative numbers never reach the shift.
 - Where scales are powers of two so is each row's ratio, 2^e: an activation is max(accumulator, 0) 2^e, rounded half to
   even at e < 0. Halves are frequent then, and brevitas rounds them so. A row stores e, one byte, -32 to 31, and nothing
@@ -226,13 +226,13 @@ def to_integers(student: Student) -> IntegerForm:
 
 
 def fixed_point(ratios: NDArray[np.float64]) -> tuple[NDArray[np.uint32], int]:
-    """32-bit factors (rows,) and one shift k with factor / 2^k = ratio, as exact as the largest ratio lets them be.
+    """31-bit factors (rows,) and one shift k with factor / 2^k = ratio, as exact as the largest ratio lets them be.
 
-    Example: 0.75 and 0.5 are 3221225472 and 2147483648 at shift 32.
+    Example: 0.75 and 0.5 are 1610612736 and 1073741824 at shift 31.
     """
     exponent = int(np.frexp(ratios.max())[1])  # the largest ratio is below 2^exponent
-    shift = min(32 - exponent, 62)
-    return np.minimum(np.rint(np.ldexp(ratios, shift)), 2**32 - 1).astype(np.uint32), shift
+    shift = min(31 - exponent, 62)
+    return np.minimum(np.rint(np.ldexp(ratios, shift)), 2**31 - 1).astype(np.uint32), shift
 
 
 def decide(space: ActionSpace, outputs: Floats, mask: Bools | None = None) -> Actions:

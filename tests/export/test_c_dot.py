@@ -123,8 +123,8 @@ int main(void)
             turns = [2**24 * (2 * n - 1) // (2 * limit + 2 - 2 * n + 1) for n in range(1, limit + 2)]
             near = (np.array(turns)[:, None] + np.arange(-150, 150)).reshape(-1) % 2**31
             ends = np.array([0, 1, -1, 2**31 - 1, 1 - 2**31])
-            most = 2**32 - 1
-            for shift, least in ((1, 2), (20, 2**31), (31, 1), (40, 2**20), (62, 1)):
+            most = 2**31 - 1
+            for shift, least in ((1, 2), (20, 2**30), (31, 1), (40, 2**20), (62, 1)):
                 factors = (least, 2 if shift == 1 else most)
                 some = generator.integers(-(2**24), 2**24, 4000) >> generator.integers(0, 20, 4000)
                 sums = np.concatenate([near, -near, ends, some])

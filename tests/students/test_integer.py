@@ -92,14 +92,14 @@ def test_rows_are_compared_at_their_scales():
 
 
 def test_fixed_point():
-    # The largest ratio takes all 32 bits: 0.75 is 0.75 * 2^32.
+    # The largest ratio takes all 31 bits: 0.75 is 0.75 * 2^31.
     assert [value if isinstance(value, int) else value.tolist() for value in fixed_point(np.array([0.75, 0.5]))] == [
-        [3221225472, 2147483648],
-        32,
+        [1610612736, 1073741824],
+        31,
     ]
-    # 256 is 2^31 / 2^23, and 2^-20 of it still 2^11 / 2^23.
+    # 256 is 2^30 / 2^22, and 2^-20 of it still 2^10 / 2^22.
     factors, shift = fixed_point(np.array([256.0, 2.0**-12]))
-    assert (factors.tolist(), shift) == ([2**31, 2**11], 23)
+    assert (factors.tolist(), shift) == ([2**30, 2**10], 22)
     # The shift ends at 62; 2^-40 is 2^22 / 2^62.
     factors, shift = fixed_point(np.array([2.0**-40]))
     assert (factors.tolist(), shift) == ([2**22], 62)

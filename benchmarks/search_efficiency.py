@@ -4,7 +4,8 @@
     python benchmarks/search_efficiency.py --only kdnas --seed 0  some of them
     python benchmarks/search_efficiency.py --list                 what is there and what is missing
 
-Adds run by run to benchmarks/results/search_efficiency.json and goes on where it stopped. Everything runs on this
+Adds run by run to benchmarks/results/search_efficiency.json and goes on where it stopped; the curve is in
+search_efficiency.png beside it (`pip install matplotlib`). Everything runs on this
 machine with the same study (`spread`, space `mlp_small`, budget BUDGET), the same inner loop and two processes, so that
 times can be compared; nothing else should run.
 
@@ -411,6 +412,25 @@ def summary(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """The curves of plain Optuna and of kdnas, a line for each seed, over seconds on a logarithmic axis."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
+    for colour, method in enumerate([*PLAIN, "kdnas"]):
+        for number, (_, points) in enumerate(_runs(rows, method)):
+            times, volumes = ([point[name] for point in points] for name in ("seconds", "hypervolume"))
+            axes.step(times, volumes, where="post", color=f"C{colour}", label=None if number else method)
+    axes.set(xscale="log", xlabel="seconds since the process began", ylabel="hypervolume")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
 def _runs(rows: list[dict[str, Any]], method: str) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     for seed in SEEDS:
         points = [row for row in rows if (row["method"], row["seed"]) == (method, seed)]
@@ -457,6 +477,7 @@ def main() -> None:
         print(summary(rows), flush=True)
     if not wanted:
         print(summary(rows))
+    draw(rows, RESULTS.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -5,14 +5,14 @@
     python benchmarks/search_efficiency.py --list                 what is there and what is missing
 
 Adds run by run to benchmarks/results/search_efficiency.json and goes on where it stopped; the curve is in
-search_efficiency.png beside it (`pip install matplotlib`). Everything runs on this
-machine with the same study (`spread`, space `mlp_small`, budget BUDGET), the same inner loop and two processes, so that
-times can be compared; nothing else should run.
+search_efficiency.png beside it (`pip install matplotlib`). Seed after seed, for times are compared within a seed: what
+another machine, or this one before it was started anew, left half done of a seed is made again. Everything runs with the
+same study (`spread`, space `mlp_small`, budget BUDGET), the same inner loop and two processes, and nothing else should.
 
 `optuna-nsga2` and `optuna-tpe` are 40 trials in which every candidate's students, one for each agent, are trained from
 scratch for 8,000 steps (a quantized one for 6,000 in float and 2,000 in integers), played for 256 search episodes, and
-only then compared with the budget. `kdnas` is `kdnas search` for as long as these took; `kdnas-no-*` is the same with
-one lever switched off, for a third of that time.
+only then compared with the budget. `kdnas` is `kdnas search` for as long as these took with the same seed;
+`kdnas-no-*` is the same with one lever switched off, for a third of that time.
 
 Hypervolume is that of `kdnas.study.front.hypervolume`: retention on the 256 search episodes x decades of FLOPs saved x
 decades of memory saved; the reference point is a team that retains nothing at the teacher's own price, and teams that
@@ -77,11 +77,13 @@ class Job:
 
 
 def jobs() -> list[Job]:
-    """Everything that the table has, the reference first."""
-    plain = [Job(method=method, seed=seed) for seed in SEEDS for method in PLAIN]
-    full = [Job(method="kdnas", seed=seed) for seed in SEEDS]
-    levers = [Job(method=name, seed=seed) for seed in LEVER_SEEDS for name in LEVERS if name != "kdnas"]
-    return [*plain, *full, *levers]
+    """Everything that the table has, seed by seed, and of each the reference first."""
+    levers = [name for name in LEVERS if name != "kdnas"]
+    return [
+        Job(method=method, seed=seed)
+        for seed in SEEDS
+        for method in [*PLAIN, "kdnas", *(levers if seed in LEVER_SEEDS else [])]
+    ]
 
 
 def read_rows() -> list[dict[str, Any]]:
@@ -98,13 +100,21 @@ def write_rows(rows: list[dict[str, Any]]) -> None:
     part.replace(RESULTS)
 
 
-def reference_seconds(rows: list[dict[str, Any]]) -> float:
-    """How long plain Optuna took: the mean over its runs."""
-    ends = [
-        max(row["seconds"] for row in rows if (row["method"], row["seed"]) == (job.method, job.seed))
-        for job in jobs()
-        if job.method in PLAIN and any((row["method"], row["seed"]) == (job.method, job.seed) for row in rows)
-    ]
+def machine() -> str:
+    """What is the same for times that can be compared: this machine since it was started."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+
+
+def without_halves(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows but for those of seeds that another machine has left half done."""
+    begun = {job.seed for job in missing(rows)}
+    return [row for row in rows if row["seed"] not in begun or row["machine"] == machine()]
+
+
+def reference_seconds(rows: list[dict[str, Any]], seed: int) -> float:
+    """How long plain Optuna took with a seed: the mean over its samplers."""
+    runs = [points for name in PLAIN for own, points in _runs(rows, name) if own == seed]
+    ends = [max(point["seconds"] for point in points) for points in runs]
     return sum(ends) / len(ends)
 
 
@@ -113,7 +123,7 @@ def run(job: Job, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         limit = 0.0
         if job.method not in PLAIN:
-            limit = reference_seconds(rows) * (1.0 if job.method == "kdnas" else LEVER_SHARE)
+            limit = reference_seconds(rows, job.seed) * (1.0 if job.method == "kdnas" else LEVER_SHARE)
         command = [sys.executable, __file__, "--run", job.method, "--seed", str(job.seed)]
         before = busy_seconds()
         began = time.monotonic()
@@ -121,7 +131,8 @@ def run(job: Job, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         all_seconds = (time.monotonic() - began) * (os.cpu_count() or 1)
         others = round(max(0.0, busy_seconds() - before) / all_seconds, 3)
         points = json.loads((Path(folder) / "points.json").read_text())
-    return [{"method": job.method, "seed": job.seed, **point, "others": others} for point in points]
+    same = {"others": others, "machine": machine()}
+    return [{"method": job.method, "seed": job.seed, **point, **same} for point in points]
 
 
 def busy_seconds() -> float:
@@ -394,7 +405,6 @@ def summary(rows: list[dict[str, Any]]) -> str:
         )
         for seed in SEEDS
     }
-    whole = reference_seconds(rows)
     for method in [*PLAIN, *LEVERS]:
         runs = list(_runs(rows, method))
         if not runs:
@@ -403,8 +413,9 @@ def summary(rows: list[dict[str, Any]]) -> str:
         reached = [
             next((p["seconds"] for p in points if p["hypervolume"] >= best[seed]), None) for seed, points in runs
         ]
-        times = [when for when in reached if when is not None]
-        share = f"{sum(times) / len(times) / whole:.3f}" if len(times) == len(runs) else "-"
+        known = [(seed, when) for (seed, _), when in zip(runs, reached, strict=True) if when is not None]
+        shares = [when / reference_seconds(rows, seed) for seed, when in known]
+        share = " ".join(f"{each:.3f}" for each in shares) if len(shares) == len(runs) else "-"
         shown = " ".join("-" if when is None else f"{when:.0f}" for when in reached)
         volumes = " ".join(f"{end['hypervolume']:.2f}" for end in ends)
         seconds = sum(end["seconds"] for end in ends) / len(ends)
@@ -462,7 +473,7 @@ def main() -> None:
             points = run_kdnas(arguments.run, arguments.seed, arguments.folder, began, arguments.limit)
         (arguments.folder / "points.json").write_text(json.dumps(points))
         return
-    rows = read_rows()
+    rows = without_halves(read_rows())
     wanted = [
         job
         for job in missing(rows)

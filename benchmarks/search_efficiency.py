@@ -6,7 +6,7 @@
 
 Adds run by run to benchmarks/results/search_efficiency.json and goes on where it stopped; the curve is in
 search_efficiency.png beside it (`pip install matplotlib`). Seed after seed, for times are compared within a seed: what
-another machine, or this one before it was started anew, left half done of a seed is made again. Everything runs with the
+another machine, or this one before it was started anew, left half done of a seed is made again. All runs have the
 same study (`spread`, space `mlp_small`, budget BUDGET), the same inner loop and two processes, and nothing else should.
 
 `optuna-nsga2` and `optuna-tpe` are 40 trials in which every candidate's students, one for each agent, are trained from

@@ -23,16 +23,11 @@ _INTEGERS = """\
 /* The integer nearest to a ratio, half to even, in its limits and counted from the lower one; NaN is the lower one. */
 static inline kdnas_value kdnas_quantize(float ratio, float low, float high)
 {
-#if KDNAS_VECTORS /* without jumps */
-    const __m128 raised = _mm_max_ss(_mm_set_ss(ratio), _mm_set_ss(low));
-    return (kdnas_value)(_mm_cvtss_si32(_mm_min_ss(raised, _mm_set_ss(high))) - (int32_t)low);
-#else
     union { float number; int32_t bits; } sum;
     ratio = ratio > low ? ratio : low;
     ratio = ratio < high ? ratio : high;
     sum.number = ratio + 12582912.0f; /* 1.5 * 2^23: the last bit of the sum is worth 1 */
     return (kdnas_value)(sum.bits - 0x4B400000 - (int32_t)low);
-#endif
 }
 
 #if KDNAS_VECTORS

@@ -52,16 +52,21 @@ static inline uint32_t kdnas_steps(uint64_t wide, uint32_t one)
     const uint32_t halves = (sum / ((whole >> 8) + 1u) * (2u * one)) >> 8;
     return (halves + (2u * one * sum - halves * whole >= whole) + 1u) >> 1;
 }
+
+/* Steps with the sign of their sum, `limit` at most, counted from the lowest ones. */
+static inline kdnas_value kdnas_turned(int32_t sum, uint32_t steps, uint32_t limit)
+{
+    return (kdnas_value)(limit + 1u + (sum < 0 ? 0u - steps : steps < limit ? steps : limit));
+}
 """
 
 _SOFTSIGN = """\
-/* Counted from the lowest one. */
 static inline kdnas_value kdnas_softsign_of(int32_t sum, uint32_t factor, unsigned shift, uint32_t limit)
 {
     const uint32_t size = sum < 0 ? 0u - (uint32_t)sum : (uint32_t)sum;
     const uint64_t product = (uint64_t)size * factor;
     const uint32_t steps = kdnas_steps(kdnas_shift(product + ((uint64_t)1 << (shift - 1u)), shift), limit + 1u);
-    return (kdnas_value)(limit + 1u + (sum < 0 ? 0u - steps : steps < limit ? steps : limit));
+    return kdnas_turned(sum, steps, limit);
 }
 
 #if KDNAS_VECTORS
@@ -112,12 +117,11 @@ static inline kdnas_value kdnas_relu_shift_of(int32_t sum, int exponent, uint32_
 """
 
 _SOFTSIGN_SHIFT = """\
-/* Counted from the lowest one. */
 static inline kdnas_value kdnas_softsign_shift_of(int32_t sum, int exponent, uint32_t limit)
 {
     const uint32_t size = sum < 0 ? 0u - (uint32_t)sum : (uint32_t)sum;
     const uint32_t steps = kdnas_steps(kdnas_power(size, exponent, UINT32_MAX), limit + 1u);
-    return (kdnas_value)(limit + 1u + (sum < 0 ? 0u - steps : steps < limit ? steps : limit));
+    return kdnas_turned(sum, steps, limit);
 }
 """
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
@@ -44,6 +45,8 @@ class Workers:
         self._started = time.monotonic()
         self._crew = Crew([Seat(initializer, arguments) for _ in range(count)], leases or Leases(), room, say)
         # Threads and processes inherit the mask: Ctrl-C in a terminal, which signals the whole group, passes them by.
+        # The resource tracker lifts it when it starts, so that it has to be there before.
+        resource_tracker.ensure_running()
         previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self._crew.start()

@@ -103,7 +103,10 @@ class Objective:
 
     def advance(self) -> None:
         """Hand out whatever can be done now, and let those go on that have won their rung."""
-        for attempt in list(self.active.values()):
+        for number in list(self.active):
+            attempt = self.active.get(number)
+            if attempt is None:
+                continue  # one before it has just sent it home
             if attempt.playing is None and not self._end_known(attempt) and not attempt.waits:
                 self._school(attempt)
         while self.has_room and (winner := self._winner()) is not None:

@@ -109,11 +109,15 @@ UNITS = {12: 0.25, 8: 0.5, 6: 0.625, 4: 0.75}
 """Width -> share of 16 units that is pruned."""
 
 
+def parameters(left: int, right: int) -> dict[str, Any]:
+    """Those of a team, by its widths."""
+    ratios = {"left.0.prune.0": UNITS[left], "right.0.prune.0": UNITS[right]}
+    return ratios | {"left.base": 0, "right.base": 0, "left.bits": "float", "right.bits": "float"}
+
+
 def ask(objective: Objective, left: int, right: int) -> None:
     """Ask for a team by its widths."""
-    ratios = {"left.0.prune.0": UNITS[left], "right.0.prune.0": UNITS[right]}
-    fixed = {"left.base": 0, "right.base": 0, "left.bits": "float", "right.bits": "float"}
-    objective.study.enqueue_trial(ratios | fixed)
+    objective.study.enqueue_trial(parameters(left, right))
     objective.ask()
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from optuna.trial import FixedTrial
 
 from kdnas.errors import BundleError, EnvError, RunError, StudentError
 from kdnas.spaces import StudentSpec
@@ -14,7 +15,7 @@ from kdnas.study.objective import Objective, team_name
 from kdnas.study.setup import Setup, open_study, read_study
 
 from .conftest import WriteStudy
-from .pretended import Pretended, ask, finish, last, log_of, pretend
+from .pretended import Pretended, ask, finish, last, log_of, parameters, pretend
 
 
 @pytest.fixture
@@ -347,6 +348,25 @@ def test_who_has_too_many_before_it_loses_at_once(race: Objective) -> None:
     assert [trial.state.name for trial in (first, second, third)] == ["COMPLETE", "PRUNED", "RUNNING"]
     assert second.user_attrs["reason"] == "left behind at rung 0 by some of 3 trials"
     assert list(race.active) == [2]
+
+
+def test_a_trial_that_an_earlier_one_sends_home_ends_once(race: Objective) -> None:
+    """Both stand in the same round; the later one had come to the rung first."""
+    ask(race, 6, 6)  # .7 for 144 FLOPs
+    finish(race)
+    race.field.margin = 0.0
+    eight = race.setup.space.sample(FixedTrial(parameters(8, 8)))
+    for group in ("left", "right"):  # others needed them
+        while not race.schooling.ready({group: eight[group]}, 0):
+            race.schooling.request({group: eight[group]}, 0)
+            race.settle()
+    ask(race, 4, 6)  # .55 for 120 FLOPs: not dominated, but not there yet
+    ask(race, 8, 8)  # .65 for 192: waits behind the first
+    finish(race)
+    trial = last(race)
+    assert trial.state.name == "PRUNED"
+    assert trial.user_attrs["reason"] == "left behind at rung 0 by some of 3 trials"
+    assert race.counts == counted(done=2, outraced=1)
 
 
 def test_who_waits_goes_on_when_the_race_widens(race: Objective) -> None:

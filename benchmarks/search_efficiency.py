@@ -12,7 +12,9 @@ same study (`spread`, space `mlp_small`, budget BUDGET), the same inner loop and
 `optuna-nsga2` and `optuna-tpe` are 40 trials in which every candidate's students, one for each agent, are trained from
 scratch for 8,000 steps (a quantized one for 6,000 in float and 2,000 in integers), played for 256 search episodes, and
 only then compared with the budget. `kdnas` is `kdnas search` for as long as these took with the same seed;
-`kdnas-no-*` is the same with one lever switched off, for a third of that time.
+`kdnas-no-*` is the same with one lever switched off, for a fifth of that time.
+`kdnas-no-proposals` asks the sampler alone. What the bank is worth is in the last row of a run: `asked` students were
+needed by trials at their rungs, and `trained` of them were trained.
 
 Hypervolume is that of `kdnas.study.front.hypervolume`: retention on the 256 search episodes x decades of FLOPs saved x
 decades of memory saved; the reference point is a team that retains nothing at the teacher's own price, and teams that
@@ -51,7 +53,7 @@ BUDGET = ("flops<1%", "memory<2KiB")
 TRIALS, SCRATCH_STEPS, INTEGER_STEPS = 40, 8_000, 2_000
 WORKERS = 2
 SEEDS, LEVER_SEEDS = (0, 1, 2), (0, 1)
-LEVER_SHARE = 1 / 3
+LEVER_SHARE = 1 / 5
 """Of the time of plain Optuna, for runs with a lever switched off."""
 
 PLAIN = {"optuna-nsga2": "nsga2", "optuna-tpe": "tpe"}
@@ -303,7 +305,7 @@ def write_study(changes: dict[str, Any], folder: Path) -> Path:
     path = find_study("spread")
     study = tomllib.loads(path.read_text("utf-8"))
     study["teacher"]["checkpoint"] = str((path.parent / study["teacher"]["checkpoint"]).resolve())
-    space = read_toml(find_space(study["space"], path.parent), SpaceConfig).model_dump()
+    space = read_toml(find_space(study["space"], path.parent), SpaceConfig).model_dump(exclude_none=True)
     if changes.get("space") == "scratch":
         space["groups"] = {group: _own_ancestors(table) for group, table in space["groups"].items()}
     (folder / "space.toml").write_text(tomli_w.dumps(space))
@@ -366,6 +368,7 @@ def judge_run(
     card = read_run(run_path)
     played: dict[Any, float] = {}
     events = []
+    asked: list[tuple[str, Any]] = []
     for trial in read_trials(card["storage"], f"kdnas-{card['run_id']}"):
         if not trial.params or not trial.user_attrs.get("judged_at"):
             continue
@@ -376,6 +379,7 @@ def judge_run(
         times = {int(rung): at for rung, at in trial.user_attrs["judged_at"].items()}
         for rung, at in times.items():
             stages = {group: stage_at(spec, rung, setup.config.distill) for group, spec in candidate.items()}
+            asked += {(setup.pools[group].name, stage) for group, stage in stages.items()}
             key = tuple(sorted((group, str(stage), stage.spec.digest) for group, stage in stages.items()))
             if key not in played:
                 students = {group: bank.load(setup.pools[group], stage) for group, stage in stages.items()}
@@ -389,7 +393,9 @@ def judge_run(
             objectives = (retention, float(team_cost.flops), float(team_cost.memory_bytes))
             if at - began <= limit:
                 events.append({"seconds": at - began, "objectives": objectives, "completed": done})
-    return curve([*events, _last(events, limit)] if events else [], gate.pricer.teacher_cost())
+    points = curve([*events, _last(events, limit)] if events else [], gate.pricer.teacher_cost())
+    share = {"asked": len(asked), "trained": len(set(asked))}
+    return [*points[:-1], points[-1] | share] if points else []
 
 
 # Table and picture

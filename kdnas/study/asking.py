@@ -1,4 +1,4 @@
-"""`Asking`: where the next candidate comes from: what was tried first, what is proposed, or the sampler."""
+"""`Asking`: where the next candidate comes from: what was enqueued, what is proposed, or the sampler."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +8,7 @@ from kdnas.spaces.space import Candidate
 from kdnas.spaces.spec import StudentSpec
 from kdnas.study.attempt import Played, Signature, signature
 from kdnas.study.board import Board, price_options
+from kdnas.study.drafts import Drafts
 from kdnas.study.front import non_dominated
 from kdnas.study.gate import Gate
 from kdnas.study.prediction import Correction
@@ -25,14 +26,14 @@ PROPOSALS, EVALUATIONS = 4, 400
 
 @dataclass(kw_only=True)
 class Asking:
-    """Gives the study its next trial.
+    """Draws the next candidate.
 
     Enqueued teams come first. Then the sampler, which brings new students into the bank, and teams of students that are
     complete, chosen by what they are predicted to retain, take turns.
     """
 
     setup: Setup
-    study: "optuna.Study"
+    drafts: Drafts
     gate: Gate
     schooling: Schooling
     correction: Correction | None = None
@@ -42,18 +43,15 @@ class Asking:
     """How often the sampler has chosen for some groups only."""
 
     def __post_init__(self) -> None:
-        self._sampler = self.study.sampler
+        self._sampler = self.drafts.study.sampler
 
-    def next_trial(
+    def next_draft(
         self, played: Mapping[Signature, Played], active: Sequence[Candidate], beaten: Sequence[Candidate]
     ) -> "optuna.Trial":
         """Ask for one. What was `played`, is on its way or was `beaten` in its first episodes is not proposed again."""
-        from optuna.trial import TrialState
-
         table = self.setup.config.search
-        queued = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        if queued:
-            return self.study.ask()
+        if self.drafts.some_wait:
+            return self.drafts.ask()
         self.turn += 1
         if table.propose and self.turn % 2 == 0:
             known = {*played, *(signature(team) for team in (*active, *beaten))}
@@ -62,11 +60,11 @@ class Asking:
                 self.proposals = self._propose(played, active, beaten)
             if self.proposals:
                 team = self.proposals.pop(0)
-                self.study.enqueue_trial(self.setup.space.parameters(team), user_attrs={"proposed": True})
-                return self.study.ask()
+                self.drafts.enqueue(self.setup.space.parameters(team), {"proposed": True})
+                return self.drafts.ask()
         if table.free_groups and played:
             self._freeze(played)
-        return self.study.ask()
+        return self.drafts.ask()
 
     def _propose(
         self, played: Mapping[Signature, Played], active: Sequence[Candidate], beaten: Sequence[Candidate]
@@ -105,5 +103,5 @@ class Asking:
         groups, free = list(self.setup.space.groups), self.setup.config.search.free_groups
         chosen = {groups[(self.frozen * free + index) % len(groups)] for index in range(free)}
         kept = {group: incumbent[group] for group in groups if group not in chosen}
-        self.study.sampler = freeze(self._sampler, self.setup.space.parameters(kept))
+        self.drafts.study.sampler = freeze(self._sampler, self.setup.space.parameters(kept))
         self.frozen += 1

@@ -29,7 +29,10 @@ class Attempt:
     and is *played* when they are complete.
     """
 
+    draft: "optuna.Trial"
+    """What the sampler knows of it."""
     trial: "optuna.Trial"
+    """What is stored of it."""
     candidate: dict[str, StudentSpec]
     verdict: Verdict
     rung: int

@@ -4,7 +4,7 @@ import math
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from kdnas.evaluation.score import make_score
 from kdnas.evaluation.sequential import Outlook, judge, stages
 from kdnas.study.asking import Asking
 from kdnas.study.attempt import Attempt, Lost, Played, Signature, signature
+from kdnas.study.drafts import Drafts
 from kdnas.study.field import Field
 from kdnas.study.front import Objectives, hypervolume
 from kdnas.study.gate import Gate
@@ -25,9 +26,6 @@ from kdnas.study.tasks import play_team
 from kdnas.study.watch import Progress
 from kdnas.study.workers import Workers, failure_reason, result_of
 
-if TYPE_CHECKING:
-    import optuna
-
 
 @dataclass(kw_only=True)
 class Objective:
@@ -38,7 +36,7 @@ class Objective:
     """
 
     setup: Setup
-    study: "optuna.Study"
+    drafts: Drafts
     gate: Gate
     workers: Workers
     schooling: Schooling
@@ -84,16 +82,15 @@ class Objective:
         active = [attempt.candidate for attempt in self.active.values()]
         beaten = [lost.candidate for lost in self.lost.values() if lost.rung == self.last_rung]
         with self.storing:
-            trial = self.asking.next_trial(self.played, active, beaten)
-            candidate = self.setup.space.sample(trial)
+            draft = self.asking.next_draft(self.played, active, beaten)
+            candidate = self.setup.space.sample(draft)
         verdict = self.gate.judge(candidate, measure_all=True)
+        specs = {group: str(spec) for group, spec in candidate.items()}
         with self.storing:
-            for name, violation in verdict.violations.items():
-                trial.set_constraint(name, violation)
-            trial.set_user_attr("candidate", {group: str(spec) for group, spec in candidate.items()})
-            trial.set_user_attr("cost", verdict.cost.team.as_json())
+            notes = {"candidate": specs, "cost": verdict.cost.team.as_json()}
+            trial = self.drafts.store(draft, verdict.violations, notes)
         rung = min(self.schooling.rung(group, spec) for group, spec in candidate.items())
-        attempt = Attempt(trial=trial, candidate=candidate, verdict=verdict, rung=rung)
+        attempt = Attempt(draft=draft, trial=trial, candidate=candidate, verdict=verdict, rung=rung)
         if not verdict.feasible:
             worst = max(verdict.violations, key=lambda name: verdict.violations[name])
             self._drop(attempt, "rejected", f"breaks {worst} by {100 * verdict.violations[worst]:.3g} %")
@@ -172,7 +169,7 @@ class Objective:
         for attempt in self.active.values():
             attempt.trial.set_user_attr("interrupted", True)
             attempt.note_rungs()
-            self.study.tell(attempt.trial, state=TrialState.FAIL)
+            self.drafts.tell(attempt.draft, attempt.trial, state=TrialState.FAIL)
         self.active = {}
 
     def progress(self, total: int) -> Progress:
@@ -281,7 +278,7 @@ class Objective:
             attempt.trial.set_user_attr("score", played.score.as_json())
             attempt.trial.set_user_attr("predicted", played.predicted)
             attempt.note_rungs()
-            self.study.tell(attempt.trial, list(played.objectives))
+            self.drafts.tell(attempt.draft, attempt.trial, list(played.objectives))
         self.active.pop(attempt.number, None)
         self.remember(played)
 
@@ -297,7 +294,7 @@ class Objective:
             attempt.trial.set_user_attr("reason", reason)
             attempt.trial.set_user_attr("ended", count)
             attempt.note_rungs()
-            self.study.tell(attempt.trial, state=TrialState.PRUNED)
+            self.drafts.tell(attempt.draft, attempt.trial, state=TrialState.PRUNED)
         self.counts[count] += 1
         self.active.pop(attempt.number, None)
         if count == "outraced" and attempt.predicted:  # not one that was known to lose
@@ -309,7 +306,7 @@ class Objective:
         from optuna.trial import TrialState
 
         attempt.trial.set_user_attr("reason", reason)
-        self.study.tell(attempt.trial, state=TrialState.FAIL)
+        self.drafts.tell(attempt.draft, attempt.trial, state=TrialState.FAIL)
         self.counts["failed"] += 1
         self.active.pop(attempt.number, None)
 

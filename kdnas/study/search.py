@@ -22,6 +22,7 @@ from kdnas.study.device_profile import (
     fresh_profile,
     known_measurements,
 )
+from kdnas.study.drafts import Drafts
 from kdnas.study.finish import best_members, deliver_all, references, score_finally
 from kdnas.study.front import ParetoFront
 from kdnas.study.gate import Gate
@@ -209,11 +210,11 @@ def _search(
         objective = make_objective(
             setup, replace(run.returns, room=room), bank, study, gate, workers, (teacher, random)
         )
-        take_up(study, setup, objective)
+        take_up(setup, objective)
         if warm is not None:
-            watch.message(warm.describe(inherited, warm.enqueue(study, setup, gate)))
+            watch.message(warm.describe(inherited, warm.enqueue(objective.drafts, setup, gate)))
         if config.search.anchors:
-            enqueue_anchors(study, setup, gate, report)
+            enqueue_anchors(objective.drafts, setup, gate, report)
         watch.message(f"searching {config.search.trials} candidates with {count} workers")
         with ctrl_c() as stop:
             room.stopping = stop.is_set
@@ -262,13 +263,14 @@ def make_objective(
         losses=MarginalLosses(teacher=references[0], random=references[1]),
         kept=kept,
     )
+    drafts = Drafts(stored=study)
     return Objective(
         setup=setup,
-        study=study,
+        drafts=drafts,
         gate=gate,
         workers=workers,
         schooling=schooling,
-        asking=Asking(setup=setup, study=study, gate=gate, schooling=schooling),
+        asking=Asking(setup=setup, drafts=drafts, gate=gate, schooling=schooling),
         kept=kept,
     )
 

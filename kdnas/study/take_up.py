@@ -1,40 +1,40 @@
 """Where a search begins: what an earlier part of it told, or else the teams that are tried first."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kdnas.budgets.cost import Cost
 from kdnas.evaluation.score import Score
 from kdnas.spaces.spec import StudentSpec
 from kdnas.study.anchors import first_teams
 from kdnas.study.attempt import Lost, Played, signature
+from kdnas.study.drafts import Drafts
 from kdnas.study.gate import Gate
 from kdnas.study.objective import Objective, team_name
 from kdnas.study.preflight import Preflight
 from kdnas.study.race import Standing
 from kdnas.study.setup import Setup
 
-if TYPE_CHECKING:
-    import optuna
 
-
-def take_up(study: "optuna.Study", setup: Setup, objective: Objective) -> None:
+def take_up(setup: Setup, objective: Objective) -> None:
     """Count what an earlier part of this search told, and ask its unfinished trials again."""
     import optuna
     from optuna.trial import TrialState
 
+    study = objective.drafts.stored
     trials = study.get_trials(deepcopy=False)
     repeated = {trial.user_attrs.get("repeats") for trial in trials}
     for trial in trials:
         if trial.state == TrialState.RUNNING:
             optuna.trial.Trial(study, trial._trial_id).set_user_attr("interrupted", True)
             study.tell(trial.number, state=TrialState.FAIL)
+    objective.drafts.recall()
     for trial in study.get_trials(deepcopy=False):
         if trial.state == TrialState.PRUNED:
             _remember_lost(objective, setup, trial)
         elif trial.state == TrialState.FAIL and not trial.user_attrs.get("interrupted"):
             objective.counts["failed"] += 1
-        elif trial.state == TrialState.FAIL and trial.number not in repeated and (params := _asked(trial)):
-            study.enqueue_trial(params, user_attrs={"repeats": trial.number})
+        elif trial.state == TrialState.FAIL and trial.number not in repeated:
+            objective.drafts.enqueue(trial.params, {"repeats": trial.number})
         elif trial.state == TrialState.COMPLETE:
             _remember_played(objective, setup, trial)
 
@@ -85,12 +85,6 @@ def _stand(objective: Objective, trial: Any) -> None:
             objective.field.go_on(rung, trial.number)
 
 
-def _asked(trial: Any) -> dict[str, Any]:
-    """The parameters of a trial that was cut off: those that it was given, and those that it had sampled."""
-    given: dict[str, Any] = trial.system_attrs.get("fixed_params", {})
-    return {**given, **trial.params}
-
-
 def candidate_of(setup: Setup, trial: Any) -> dict[str, StudentSpec]:
     """The candidate of a stored trial, by its parameters."""
     import optuna
@@ -98,11 +92,7 @@ def candidate_of(setup: Setup, trial: Any) -> dict[str, StudentSpec]:
     return setup.space.sample(optuna.trial.FixedTrial(trial.params))
 
 
-def enqueue_anchors(study: "optuna.Study", setup: Setup, gate: Gate, report: Preflight) -> None:
-    """Let a new study begin with the teams that are tried first, behind those that wait already; if it was cut off at
-    that, with the rest of them."""
-    if study.user_attrs.get("anchored"):
-        return
-    for anchor in first_teams(setup.space, gate, report.largest_feasible):
-        study.enqueue_trial(setup.space.parameters(anchor), skip_if_exists=True)
-    study.set_user_attr("anchored", True)
+def enqueue_anchors(drafts: Drafts, setup: Setup, gate: Gate, report: Preflight) -> None:
+    """Begin with the teams that are tried first, behind those that wait already, as far as they were not tried."""
+    anchors = first_teams(setup.space, gate, report.largest_feasible)
+    drafts.enqueue_new([setup.space.parameters(anchor) for anchor in anchors])

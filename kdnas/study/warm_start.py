@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from kdnas.profiling.target import Measurement, Target
 from kdnas.spaces.space import Candidate, make_space
 from kdnas.spaces.spec import StudentSpec
 from kdnas.study.device_profile import known_measurements
+from kdnas.study.drafts import Drafts
 from kdnas.study.front import non_dominated, read_front
 from kdnas.study.gate import Gate
 from kdnas.study.returns import Returns, ReturnsFolder
@@ -26,9 +27,6 @@ from kdnas.study.schooling import alone_name
 from kdnas.study.setup import Setup
 from kdnas.study.storage import read_trials
 from kdnas.study.tasks import make_bank
-
-if TYPE_CHECKING:
-    import optuna
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +58,10 @@ class WarmStart:
                 returns.keep(name, kept)
         return lacking
 
-    def enqueue(self, study: "optuna.Study", setup: Setup, gate: Gate) -> int:
-        """Let a study try those teams that are in its space and budget, and that it has not tried; says how many."""
-        before = len(study.get_trials(deepcopy=False))
-        for team in self.teams:
-            if is_in_space(team, setup) and gate.judge(team).feasible:
-                study.enqueue_trial(setup.space.parameters(team), skip_if_exists=True)
-        return len(study.get_trials(deepcopy=False)) - before
+    def enqueue(self, drafts: Drafts, setup: Setup, gate: Gate) -> int:
+        """Have those teams asked that are in the space and budget, and that were not tried; says how many."""
+        teams = [team for team in self.teams if is_in_space(team, setup) and gate.judge(team).feasible]
+        return drafts.enqueue_new([setup.space.parameters(team) for team in teams])
 
     def describe(self, students: "list[tuple[Pool, Stage]]", teams: int) -> str:
         """One sentence on what was taken over: a student counts once, however many of its rungs there are."""

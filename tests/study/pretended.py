@@ -117,7 +117,7 @@ def parameters(left: int, right: int) -> dict[str, Any]:
 
 def ask(objective: Objective, left: int, right: int) -> None:
     """Ask for a team by its widths."""
-    objective.study.enqueue_trial(parameters(left, right))
+    objective.drafts.enqueue(parameters(left, right))
     objective.ask()
 
 
@@ -132,7 +132,7 @@ def finish(objective: Objective) -> None:
 
 
 def last(objective: Objective) -> Any:
-    return objective.study.get_trials()[-1]
+    return objective.drafts.stored.get_trials()[-1]
 
 
 def log_of(objective: Objective) -> list[str]:

@@ -74,7 +74,7 @@ def asked(
 ) -> tuple[Team, bool]:
     """The next team's widths, and whether it was proposed."""
     source = asking or objective.asking
-    trial = source.next_trial(played, [candidate(team) for team in active], [candidate(team) for team in beaten])
+    trial = source.next_draft(played, [candidate(team) for team in active], [candidate(team) for team in beaten])
     team = objective.setup.space.sample(trial)
     return (team["left"].hidden[0], team["right"].hidden[0]), trial.user_attrs.get("proposed", False)
 
@@ -83,7 +83,7 @@ def test_the_queue_comes_first_and_takes_no_turn(make: Any) -> None:
     objective = make()
     school(objective, 8, 4)
     for units in (4, 6):
-        objective.study.enqueue_trial(objective.setup.space.parameters(candidate((units, units))))
+        objective.drafts.enqueue(objective.setup.space.parameters(candidate((units, units))))
     assert asked(objective, {}) == ((4, 4), False)
     assert asked(objective, {}) == ((6, 6), False)
     assert objective.asking.turn == 0
@@ -190,6 +190,6 @@ def test_the_front_takes_turns_as_incumbent(make: Any) -> None:
 
 def test_without_a_team_that_was_played_all_groups_are_free(make: Any) -> None:
     objective = make(free_groups=1, propose=False)
-    before = objective.study.sampler
+    before = objective.drafts.study.sampler
     asked(objective, {})
-    assert objective.study.sampler is before
+    assert objective.drafts.study.sampler is before

@@ -89,7 +89,7 @@ def test_what_is_banked_or_played_is_not_made_again(objective: Objective) -> Non
     ask(objective, 8, 8)
     finish(objective)
     assert log_of(objective) == []
-    trials = objective.study.get_trials()
+    trials = objective.drafts.stored.get_trials()
     assert trials[2].values == trials[0].values
     assert trials[2].user_attrs["predicted"] == trials[0].user_attrs["predicted"]
     assert objective.counts["done"] == 3
@@ -142,7 +142,7 @@ def test_a_student_that_fails_fails_every_team_that_needs_it(
     finish(objective)
     ask(objective, 4, 8)
     finish(objective)
-    first, second, third = objective.study.get_trials()
+    first, second, third = objective.drafts.stored.get_trials()
     assert [trial.state.name for trial in (first, second, third)] == ["FAIL", "COMPLETE", "FAIL"]
     assert first.user_attrs["reason"] == third.user_attrs["reason"] == reason
     assert log_of(objective).count("train left mlp 8 float, rung 0") == 1
@@ -155,7 +155,7 @@ def test_a_student_that_cannot_be_played_fails_its_teams_in_that_group_alone(obj
     finish(objective)
     ask(objective, 4, 8)
     finish(objective)
-    first, second = objective.study.get_trials()
+    first, second = objective.drafts.stored.get_trials()
     assert [first.state.name, second.state.name] == ["FAIL", "COMPLETE"]
     assert first.user_attrs["reason"] == "playing mlp 8 float, rung 0 among teachers: ValueError: odd"
 
@@ -219,8 +219,8 @@ def test_stopping_takes_back_what_has_not_begun(objective: Objective) -> None:
     objective.settle()
     assert not objective.busy
     objective.abandon()
-    assert [trial.state.name for trial in objective.study.get_trials()] == ["FAIL", "FAIL"]
-    assert all(trial.user_attrs["interrupted"] for trial in objective.study.get_trials())
+    assert [trial.state.name for trial in objective.drafts.stored.get_trials()] == ["FAIL", "FAIL"]
+    assert all(trial.user_attrs["interrupted"] for trial in objective.drafts.stored.get_trials())
     assert objective.counts == counted()
     assert log_of(objective) == ["train left mlp 16 float"]
 
@@ -230,7 +230,7 @@ def test_a_team_that_was_asked_twice_is_played_once_and_told_twice(objective: Ob
     ask(objective, 8, 8)
     finish(objective)
     assert [name for name in log_of(objective) if name.startswith("team")] == ["team 8-8 of 64 episodes"]
-    first, second = objective.study.get_trials()
+    first, second = objective.drafts.stored.get_trials()
     assert first.values == second.values
     assert objective.counts == counted(done=2)
 
@@ -344,7 +344,7 @@ def test_who_has_too_many_before_it_loses_at_once(race: Objective) -> None:
         race.field.margin = 0.0
     # .7 for 144 FLOPs, .65 for 192 and .7 for 168: the third is dominated by the first and dominates the second. Of
     # three one goes on; two places behind it are as far as waiting makes sense.
-    first, second, third = race.study.get_trials()
+    first, second, third = race.drafts.stored.get_trials()
     assert [trial.state.name for trial in (first, second, third)] == ["COMPLETE", "PRUNED", "RUNNING"]
     assert second.user_attrs["reason"] == "left behind at rung 0 by some of 3 trials"
     assert list(race.active) == [2]
@@ -403,7 +403,7 @@ def test_a_lost_team_is_not_tried_again(race: Objective) -> None:
     log_of(race).clear()
     ask(race, 8, 8)
     finish(race)
-    lost, again = race.study.get_trials()[1:]
+    lost, again = race.drafts.stored.get_trials()[1:]
     assert log_of(race) == []
     assert again.state.name == "PRUNED"
     assert again.user_attrs["ended"] == "outraced"

@@ -36,7 +36,7 @@ def begin(write_study: WriteStudy, study: "optuna.Study", tmp_path: Path) -> Beg
 
 def resume(begin: Begin) -> Objective:
     objective = begin()
-    take_up(objective.study, objective.setup, objective)
+    take_up(objective.setup, objective)
     return objective
 
 
@@ -63,7 +63,7 @@ def told(begin: Begin) -> Objective:
     workers_of(objective).outcomes["train left mlp 4 float, rung 0"] = ValueError("odd")
     ask(objective, 4, 4)
     finish(objective)
-    states = [trial.state.name for trial in objective.study.get_trials()]
+    states = [trial.state.name for trial in objective.drafts.stored.get_trials()]
     assert states == ["COMPLETE", "PRUNED", "PRUNED", "COMPLETE", "FAIL"]
     return objective
 
@@ -74,8 +74,8 @@ def test_what_was_told_is_counted(told: Objective, begin: Begin) -> None:
     assert objective.points == told.points
     assert objective.lost == told.lost
     assert len(objective.lost) == 1
-    assert len(objective.study.get_trials()) == 5
-    candidate = candidate_of(objective.setup, objective.study.get_trials()[0])
+    assert len(objective.drafts.stored.get_trials()) == 5
+    candidate = candidate_of(objective.setup, objective.drafts.stored.get_trials()[0])
     assert isinstance(candidate["left"], StudentSpec)
 
 
@@ -122,7 +122,7 @@ def test_complete_students_are_known_again(told: Objective, begin: Begin) -> Non
 def test_a_lost_team_stays_lost(told: Objective, begin: Begin) -> None:
     objective = resume(begin)
     ask(objective, 8, 8)
-    lost, again = (objective.study.get_trials()[number] for number in (2, 5))
+    lost, again = (objective.drafts.stored.get_trials()[number] for number in (2, 5))
     assert again.state.name == "PRUNED"
     assert again.user_attrs["reason"] == lost.user_attrs["reason"]
     # And those that were told of it once more run no second time either.
@@ -133,19 +133,17 @@ def test_a_lost_team_stays_lost(told: Objective, begin: Begin) -> None:
 
 def test_what_was_cut_off_is_asked_again_once(study: "optuna.Study", begin: Begin) -> None:
     ask(begin(), 6, 6)
-    study.ask()  # cut before it was sampled: nothing to repeat
     assert resume(begin).counts == {"done": 0, "rejected": 0, "outraced": 0, "failed": 0}
-    first, second, again = study.get_trials()
-    assert [trial.state.name for trial in (first, second, again)] == ["FAIL", "FAIL", "WAITING"]
-    assert again.user_attrs == {"repeats": 0}
+    (first,) = study.get_trials()
+    assert first.state.name == "FAIL"
     objective = resume(begin)  # begun a third time, before it was asked
-    assert len(study.get_trials()) == 3
     objective.ask()
     (attempt,) = objective.active.values()
     assert attempt.trial.params == first.params
-    resume(begin)  # and cut off once more
-    assert [trial.state.name for trial in study.get_trials()] == ["FAIL", "FAIL", "FAIL", "WAITING"]
-    assert study.get_trials()[3].user_attrs == {"repeats": 2}
+    assert not objective.drafts.some_wait
+    resume(begin).ask()  # and cut off once more
+    assert [trial.state.name for trial in study.get_trials()] == ["FAIL", "FAIL", "RUNNING"]
+    assert [trial.user_attrs.get("repeats") for trial in study.get_trials()] == [None, 0, 1]
 
 
 def test_who_waits_when_the_search_ends_is_asked_again(told: Objective, begin: Begin) -> None:
@@ -157,7 +155,7 @@ def test_who_waits_when_the_search_ends_is_asked_again(told: Objective, begin: B
     later = resume(begin)
     assert set(later.field.standings[0]) == {0, 2}  # it will stand there again
     later.ask()
-    assert later.study.get_trials()[-1].user_attrs["repeats"] == 5
+    assert later.drafts.stored.get_trials()[-1].user_attrs["repeats"] == 5
     later.field.margin = 0.0
     workers_of(later).log.clear()
     finish(later)
@@ -165,33 +163,21 @@ def test_who_waits_when_the_search_ends_is_asked_again(told: Objective, begin: B
     assert set(later.field.standings[0]) == {0, 2, 6}
 
 
-def test_what_was_cut_off_before_it_was_sampled_is_asked_again_as_it_was_queued(
-    study: "optuna.Study", begin: Begin
-) -> None:
-    setup = begin().setup
-    first = {group: next(iter(space.parameters)) for group, space in setup.space.groups.items()}
-    parameters = setup.space.parameters(first)
-    study.enqueue_trial(parameters)
-    study.ask()
-    resume(begin)
-    again = study.ask()
-    assert setup.space.sample(again) == first
-    assert again.params == parameters
-
-
-def test_anchors_that_were_cut_off_are_queued_to_the_end(study: "optuna.Study", setup: Setup) -> None:
-    target = setup.make_target()
-    gate = make_gate(setup, target, fresh_profile(target))
-    report = check_budget(setup.space, gate, 0)
-    enqueue_anchors(study, setup, gate, report)
-    queued = [trial.system_attrs["fixed_params"] for trial in study.get_trials()]
+def test_anchors_that_were_not_tried_are_queued_again(begin: Begin) -> None:
+    first = begin()
+    report = check_budget(first.setup.space, first.gate, 0)
+    enqueue_anchors(first.drafts, first.setup, first.gate, report)
+    enqueue_anchors(first.drafts, first.setup, first.gate, report)
+    queued = [trial.system_attrs["fixed_params"] for trial in first.drafts.study.get_trials()]
     assert len(queued) > 2
-    enqueue_anchors(study, setup, gate, report)
-    assert len(study.get_trials()) == len(queued)
-    begun = optuna.create_study(directions=["maximize", "minimize", "minimize"])
-    begun.enqueue_trial(queued[0])  # and then it was killed
-    enqueue_anchors(begun, setup, gate, report)
-    assert [trial.system_attrs["fixed_params"] for trial in begun.get_trials()] == queued
+    assert len({str(parameters) for parameters in queued}) == len(queued)
+    first.ask()  # and then it was killed
+    again = resume(begin)
+    enqueue_anchors(again.drafts, again.setup, again.gate, report)
+    asked = []
+    while again.drafts.some_wait:
+        asked.append(again.drafts.ask())
+    assert [again.setup.space.parameters(again.setup.space.sample(draft)) for draft in asked] == queued
 
 
 def test_gates_of_one_run_agree(setup: Setup) -> None:

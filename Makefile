@@ -1,11 +1,12 @@
 # make search    a virtual environment in .venv, kdnas in it, and a search: students that answer within 2 ms
-# make test      the same with the test extra, and the tests
+# make test      the same with the test extra, and the tests, JOBS=... at a time
 # make faults    kills, hangs, full disks and the like in real searches, and what held; ARGS=--quick for one of each
 #
 # make search ARGS="--trials 20"     adds options;     make test PYTHON=python3.12     takes another Python
 
 PYTHON ?= python3
 ARGS ?=
+JOBS ?= auto
 
 # The measured versions hold in the isolated environments too in which pip builds packages that have no wheel
 # (pip before 25.3 reads the first of these there, pip from 25.3 on the second).
@@ -26,7 +27,7 @@ search: venv
 	.venv/bin/kdnas search --budget "latency<2ms" $(ARGS)
 
 test: .venv/.installed-test
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 faults: .venv/.installed-test
 	.venv/bin/python tests/faults/suite.py $(ARGS)

@@ -71,20 +71,26 @@ def kill_all(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
         go_on(home, verdict)
 
 
-def terminate(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
-    """SIGTERM, to the coordinator or to its whole group; it ends as with Ctrl-C."""
-    group = luck.random() < 0.5
-    verdict.injected = f"SIGTERM to {'all' if group else 'the coordinator'}"
-    with stage.home() as home:
+def tell_to_end(number: signal.Signals) -> Fault:
+    """Ctrl-C, or SIGTERM: to the coordinator, or to its whole group as a terminal does it; workers end their tasks."""
 
-        def ask_to_end(process: "subprocess.Popen[str]") -> None:
-            (os.killpg if group else os.kill)(process.pid, signal.SIGTERM)
+    def inject(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
+        group = luck.random() < 0.5
+        verdict.injected = f"{number.name} to {'all' if group else 'the coordinator'}"
+        with stage.home() as home:
 
-        code, said = strike(home, verdict, draw(luck, stage, home, working=True), ask_to_end)
-        verdict.check("it ends", code == 130 and "Traceback" not in said, f"{code} {said[-800:]}")
-        left = wait_until_gone(home.running[-1].pid, ENDING_S)
-        verdict.check("no orphan", not left, str(left))
-        go_on(home, verdict)
+            def ask_to_end(process: "subprocess.Popen[str]") -> None:
+                (os.killpg if group else os.kill)(process.pid, number)
+
+            code, said = strike(home, verdict, draw(luck, stage, home, working=True), ask_to_end)
+            verdict.check("it ends", code == 130 and "Traceback" not in said, f"{code} {said[-800:]}")
+            if number is signal.SIGINT:
+                verdict.check("no task is begun again", "begun again" not in said, said[-800:])
+            left = wait_until_gone(home.running[-1].pid, ENDING_S)
+            verdict.check("no orphan", not left, str(left))
+            go_on(home, verdict)
+
+    return inject
 
 
 def go_on(home: Home, verdict: Verdict) -> None:
@@ -272,7 +278,8 @@ FAULTS: dict[str, tuple[int, Fault]] = {
     "kill a worker": (20, kill_worker),
     "kill the coordinator": (20, kill_coordinator),
     "kill all": (10, kill_all),
-    "terminate": (4, terminate),
+    "terminate": (4, tell_to_end(signal.SIGTERM)),
+    "interrupt": (4, tell_to_end(signal.SIGINT)),
     "hang": (1, misbehave("hang", seeds=TRAINING_EPISODES, first=1)),
     "hang always": (1, misbehave("hang", seeds=SEARCH_EPISODES, first=4, times=3, fails=True)),
     "segfault": (1, misbehave("segfault", seeds=TRAINING_EPISODES, first=2)),

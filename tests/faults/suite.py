@@ -9,6 +9,7 @@ Exits with 1 if something did not hold.
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -35,6 +36,7 @@ def main() -> int:
     options = parser.parse_args()
     names = [name for name in (QUICK if options.quick else FAULTS) if
              not options.names or any(part in name for part in options.names)]  # fmt: skip
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # searches inherit it: a shell's `&` has it ignored
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kdnas-faults-") as root:
         stage = Stage(root=Path(root), options={"trials": 5, "workers": 1} if options.quick else {})

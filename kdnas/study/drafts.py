@@ -53,9 +53,14 @@ class Drafts:
         return self.study.ask()
 
     def store(
-        self, draft: "optuna.Trial", constraints: Mapping[str, float], attributes: Mapping[str, Any]
+        self,
+        draft: "optuna.Trial",
+        constraints: Mapping[str, float],
+        attributes: Mapping[str, Any],
+        state: "optuna.trial.TrialState | None" = None,
     ) -> "optuna.Trial":
-        """Write a draft down as a running trial, with its parameters, constraints and user attributes."""
+        """Write a draft down with its parameters, constraints and user attributes: as a running trial, or as one that
+        ends with a state here and now."""
         import optuna
         from optuna.trial import TrialState, create_trial
 
@@ -63,14 +68,17 @@ class Drafts:
             draft.set_constraint(name, violation)
         own = self.study.get_trials(deepcopy=False)[draft.number]
         template = create_trial(
-            state=TrialState.RUNNING,
+            state=state or TrialState.RUNNING,
             params=own.params,
             distributions=own.distributions,
             user_attrs={**own.user_attrs, **attributes},
             # A sampler's own notes and the constraints; `fixed_params` would be the parameters once more.
             system_attrs={key: value for key, value in own.system_attrs.items() if key != "fixed_params"},
         )
-        return optuna.Trial(self.stored, self.stored._storage.create_new_trial(self.stored._study_id, template))
+        trial = optuna.Trial(self.stored, self.stored._storage.create_new_trial(self.stored._study_id, template))
+        if state is not None:
+            self.study.tell(draft, state=state)
+        return trial
 
     def tell(
         self,

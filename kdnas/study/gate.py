@@ -22,6 +22,12 @@ class Verdict:
     def feasible(self) -> bool:
         return all(violation <= 0 for violation in self.violations.values())
 
+    @property
+    def reason(self) -> str:
+        """The constraint that is broken most, of an infeasible one: `breaks flops<=96 by 50 %`."""
+        worst = max(self.violations, key=lambda name: self.violations[name])
+        return f"breaks {worst} by {100 * self.violations[worst]:.3g} %"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:

@@ -79,6 +79,8 @@ class Objective:
 
     def ask(self) -> None:
         """Ask for one candidate, price it, and set every constraint; an infeasible one ends here as PRUNED."""
+        from optuna.trial import TrialState
+
         active = [attempt.candidate for attempt in self.active.values()]
         beaten = [lost.candidate for lost in self.lost.values() if lost.rung == self.last_rung]
         with self.storing:
@@ -86,15 +88,17 @@ class Objective:
             candidate = self.setup.space.sample(draft)
         verdict = self.gate.judge(candidate, measure_all=True)
         specs = {group: str(spec) for group, spec in candidate.items()}
+        notes: dict[str, Any] = {"candidate": specs, "cost": verdict.cost.team.as_json()}
+        if not verdict.feasible:
+            notes |= {"reason": verdict.reason, "ended": "rejected"}
+            with self.storing:
+                self.drafts.store(draft, verdict.violations, notes, TrialState.PRUNED)
+            self.counts["rejected"] += 1
+            return
         with self.storing:
-            notes = {"candidate": specs, "cost": verdict.cost.team.as_json()}
             trial = self.drafts.store(draft, verdict.violations, notes)
         rung = min(self.schooling.rung(group, spec) for group, spec in candidate.items())
         attempt = Attempt(draft=draft, trial=trial, candidate=candidate, verdict=verdict, rung=rung)
-        if not verdict.feasible:
-            worst = max(verdict.violations, key=lambda name: verdict.violations[name])
-            self._drop(attempt, "rejected", f"breaks {worst} by {100 * verdict.violations[worst]:.3g} %")
-            return
         if not self._end_known(attempt):
             self.active[attempt.number] = attempt
 
@@ -190,7 +194,7 @@ class Objective:
         if team in self.played:
             self._tell(attempt, self.played[team])
         elif lost is not None and attempt.rung <= lost.rung:
-            self._drop(attempt, "outraced", lost.reason)
+            self._drop(attempt, lost.reason)
         else:
             return False
         return True
@@ -257,9 +261,7 @@ class Objective:
             return
         if outlook is Outlook.DOMINATED and attempt.stage < len(self.stages):
             attempt.trial.set_user_attr("score", score.as_json())
-            self._drop(
-                attempt, "outraced", f"after {episodes} episodes, a team that costs no more plays clearly better"
-            )
+            self._drop(attempt, f"after {episodes} episodes, a team that costs no more plays clearly better")
             return
         self.kept.keep(team_name(attempt.number), attempt.returns)
         self._tell(
@@ -284,20 +286,20 @@ class Objective:
 
     def _outrace(self, attempt: Attempt) -> None:
         others = len(self.field.standings[attempt.rung])
-        self._drop(attempt, "outraced", f"left behind at rung {attempt.rung} by some of {others} trials")
+        self._drop(attempt, f"left behind at rung {attempt.rung} by some of {others} trials")
 
-    def _drop(self, attempt: Attempt, count: str, reason: str) -> None:
-        """End a trial as PRUNED, with how far it had come."""
+    def _drop(self, attempt: Attempt, reason: str) -> None:
+        """End a trial that was outraced as PRUNED, with how far it had come."""
         from optuna.trial import TrialState
 
         with self.storing:
             attempt.trial.set_user_attr("reason", reason)
-            attempt.trial.set_user_attr("ended", count)
+            attempt.trial.set_user_attr("ended", "outraced")
             attempt.note_rungs()
             self.drafts.tell(attempt.draft, attempt.trial, state=TrialState.PRUNED)
-        self.counts[count] += 1
+        self.counts["outraced"] += 1
         self.active.pop(attempt.number, None)
-        if count == "outraced" and attempt.predicted:  # not one that was known to lose
+        if attempt.predicted:  # not one that was known to lose
             self.lost[signature(attempt.candidate)] = Lost(
                 candidate=attempt.candidate, reason=reason, rung=attempt.rung
             )

@@ -43,6 +43,18 @@ def test_a_draft_is_not_stored_and_a_trial_is_stored_whole(drafts: Drafts) -> No
     assert list(stored.system_attrs) == ["constraints:flops<=96"]
 
 
+def test_a_draft_may_be_stored_as_ended(drafts: Drafts) -> None:
+    draft = drafts.ask()
+    parameters = sample(draft)
+    drafts.store(draft, {"flops<=96": 0.5}, {"reason": "too large"}, TrialState.PRUNED)
+    for study in (drafts.stored, drafts.study):
+        (trial,) = study.get_trials()
+        assert (trial.state, trial.params) == (TrialState.PRUNED, parameters)
+        assert trial.constraints == {"flops<=96": 0.5}
+        assert trial.datetime_complete is not None
+    assert drafts.stored.get_trials()[0].user_attrs == {"reason": "too large"}
+
+
 def test_both_studies_are_told(drafts: Drafts) -> None:
     for values, state in (([0.9, 10.0, 20.0], None), (None, TrialState.PRUNED), (None, TrialState.FAIL)):
         draft = drafts.ask()

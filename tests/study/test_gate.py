@@ -19,6 +19,7 @@ def test_violations_by_hand(make_home: MakeHome) -> None:
         {"flops<1000": -0.264, "team.macs<=1104": 0.0, "solo.memory<10%": 1692 / 649.2 - 1}
     )
     assert not verdict.feasible
+    assert verdict.reason == "breaks solo.memory<10% by 161 %"
     assert verdict.cost.team.macs == 1104
 
 

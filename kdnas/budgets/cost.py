@@ -20,7 +20,9 @@ class Cost:
     latency_p50_s: float
     latency_p95_s: float
     latency_p99_s: float = 0.0
-    """0 in records that were made without it."""
+    """0 in records that were made without it, as is `reference_s`."""
+    reference_s: float = 0.0
+    """Median time of the target's reference kernel beside it, once for each agent: how fast the machine was then."""
     flash_bytes: int = 0
     """Code and constants on the target, and below its state, buffers and stack; 0 where the target does not say."""
     ram_bytes: int = 0
@@ -38,6 +40,7 @@ class Cost:
             latency_p50_s=self.latency_p50_s + other.latency_p50_s,
             latency_p95_s=self.latency_p95_s + other.latency_p95_s,
             latency_p99_s=self.latency_p99_s + other.latency_p99_s,
+            reference_s=self.reference_s + other.reference_s,
             flash_bytes=self.flash_bytes + other.flash_bytes,
             ram_bytes=self.ram_bytes + other.ram_bytes,
         )
@@ -52,6 +55,7 @@ class Cost:
             latency_p50_s=self.latency_p50_s * count,
             latency_p95_s=self.latency_p95_s * count,
             latency_p99_s=self.latency_p99_s * count,
+            reference_s=self.reference_s * count,
             flash_bytes=self.flash_bytes * count,
             ram_bytes=self.ram_bytes * count,
         )
@@ -63,7 +67,12 @@ class Cost:
             "bops": self.bops,
             "params": self.params,
             "memory_bytes": self.memory_bytes,
-            "latency_s": {"p50": self.latency_p50_s, "p95": self.latency_p95_s, "p99": self.latency_p99_s},
+            "latency_s": {
+                "p50": self.latency_p50_s,
+                "p95": self.latency_p95_s,
+                "p99": self.latency_p99_s,
+                "reference": self.reference_s,
+            },
             "flash_bytes": self.flash_bytes,
             "ram_bytes": self.ram_bytes,
         }
@@ -78,6 +87,7 @@ class Cost:
             latency_p50_s=float(data["latency_s"]["p50"]),
             latency_p95_s=float(data["latency_s"]["p95"]),
             latency_p99_s=float(data["latency_s"].get("p99", 0.0)),
+            reference_s=float(data["latency_s"].get("reference", 0.0)),
             flash_bytes=int(data["flash_bytes"]),
             ram_bytes=int(data["ram_bytes"]),
         )
@@ -113,6 +123,7 @@ class TeamCost:
             latency_p50_s=max(cost.latency_p50_s for cost in costs),
             latency_p95_s=max(cost.latency_p95_s for cost in costs),
             latency_p99_s=max(cost.latency_p99_s for cost in costs),
+            reference_s=max(cost.reference_s for cost in costs),
             flash_bytes=max(cost.flash_bytes for cost in costs),
             ram_bytes=max(cost.ram_bytes for cost in costs),
         )

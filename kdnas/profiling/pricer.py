@@ -146,6 +146,7 @@ def with_measurement(cost: Cost, measured: Measurement) -> Cost:
         latency_p50_s=measured.p50_s,
         latency_p95_s=measured.p95_s,
         latency_p99_s=measured.p99_s,
+        reference_s=measured.reference_s,
         flash_bytes=measured.flash_bytes,
         ram_bytes=measured.ram_bytes,
     )

@@ -178,8 +178,6 @@ class TargetCard(Strict):
     exporter: str
     """The form in which they run there."""
     fingerprint: dict[str, str]
-    reference_s: float
-    """Time of the target's reference kernel then: later times are compared by their ratio to it."""
     note: str
     """What the figures are."""
 

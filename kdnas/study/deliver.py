@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -27,9 +26,6 @@ from kdnas.teachers.demonstrations import Demonstrations
 
 FORMAT = "onnx"
 """The artifact in every student folder; `kdnas export --format` adds others."""
-
-REFERENCES = 5
-"""Measurements of the target's reference kernel, of which the card says the median."""
 
 CHECKED_ROWS = 2000
 """Recorded observations of each group on which an artifact is compared with its students."""
@@ -120,7 +116,6 @@ def target_card(target: Target) -> TargetCard:
         name=target.name,
         exporter=target.exporter,
         fingerprint=target.fingerprint(),
-        reference_s=statistics.median(target.reference_s() for _ in range(REFERENCES)),
         note=target.note,
     )
 

@@ -9,6 +9,7 @@ from kdnas.policies.arrays import Floats
 from kdnas.profiling.pricer import with_measurement
 from kdnas.profiling.target import Measurement, Target
 from kdnas.profiling.timing import DRIFT
+from kdnas.students.student import Student
 from kdnas.students.team import Team
 from kdnas.students.weights import weights_digest
 from kdnas.study.front import Member
@@ -16,7 +17,19 @@ from kdnas.study.setup import Setup
 from kdnas.study.watch import Watch
 
 REPEATS = 3
-"""Measurements of a student, of which that with the median time counts."""
+"""Measurements of each student."""
+
+
+def measure_student(target: Target, student: Student, views: Floats, repeats: int) -> Measurement:
+    """Of so many measurements of a student that with the median time, and the reference kernel's time beside it.
+
+    Those during which the machine was not as fast all the while count only where that is so of all. A target that does
+    not measure its reference kernel meanwhile does so afterwards.
+    """
+    taken = [target.measure_student(student, views) for _ in range(repeats)]
+    steady = [each for each in taken if each.drift <= DRIFT] or taken
+    middle = sorted(steady, key=lambda each: each.p50_s)[len(steady) // 2]
+    return middle if middle.reference_s else replace(middle, reference_s=target.reference_s())
 
 
 def remeasure(
@@ -44,8 +57,7 @@ def remeasure(
         for group, student in teams[member.trial].students.items():
             key = setup.pools[group].name, weights_digest(student)
             if key not in known:
-                times = [target.measure_student(student, recorded[group]) for _ in range(REPEATS)]
-                known[key] = taken = sorted(times, key=lambda each: each.p50_s)[REPEATS // 2]
+                known[key] = taken = measure_student(target, student, recorded[group], REPEATS)
                 if taken.drift > DRIFT:
                     watch.message(
                         f"{student.spec} of {group} was measured on a restless machine: while it was, the reference "

@@ -17,13 +17,13 @@ from kdnas.policies.arrays import Actions, Floats
 from kdnas.policies.scene import Scene
 from kdnas.policies.team_policy import TeamPolicy
 from kdnas.profiling.memory import memory_bytes
-from kdnas.profiling.target import Measurement, Target
+from kdnas.profiling.target import Measurement
 from kdnas.students.bundle import load_student
 from kdnas.students.card import ArtifactCard, StudentCard
 from kdnas.students.family import load_family
-from kdnas.students.student import Student
 from kdnas.students.team import Team
 from kdnas.study.evaluate import check_fits, played, study_of
+from kdnas.study.remeasure import measure_student
 from kdnas.study.setup import Setup, make_target
 from kdnas.units import format_quantity
 
@@ -31,8 +31,8 @@ TIME_APART = 0.25
 """Share by which times may differ, after scaling with the reference kernel."""
 
 REPEATS, ATTEMPTS = 5, 3
-"""Measurements of a student as a multiple of the reference kernel's time, of which the median is compared; and how
-often it is repeated before times are said to differ, for another process disturbs one and not the other."""
+"""Measurements of a student, of which the median is compared as a multiple of the reference kernel's time beside it;
+and how often it is repeated before times are said to differ, for another process disturbs one and not the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,25 +184,19 @@ def _check_target(
     if said:
         yield _judge(f"tests {where}", "no row is wrong", said, right)
     for group, student in team.students.items():
-        said_s = card.cost["groups"][group]["latency_s"]["p50"]
+        said_s, reference_s = (card.cost["groups"][group]["latency_s"][name] for name in ("p50", "reference"))
+        if not (said_s > 0 and reference_s > 0):
+            yield Check(what=f"time of {group} {where}", said="", found="", verdict="not checked: the card says none")
+            continue
         for _ in range(ATTEMPTS):
-            measured, reference_s = _measure(target, student, seen[group])
-            busy = reference_s / card.target.reference_s
+            measured = measure_student(target, student, seen[group], REPEATS)
+            busy = measured.reference_s / reference_s
             if agrees := abs(measured.p50_s / busy / said_s - 1) <= TIME_APART:
                 break
         found = f"{format_quantity(measured.p50_s, 'time')}, the reference kernel {busy:.2f} times as long"
         yield _judge(f"time of {group} {where}", f"{format_quantity(said_s, 'time')} (median)", found, agrees)
         if "flash" in target.metrics:
             yield from _check_sizes(card, group, measured)
-
-
-def _measure(target: Target, student: Student, views: Floats) -> tuple[Measurement, float]:
-    """What a student takes and what the reference kernel took meanwhile, in seconds: the turn with the median ratio."""
-    turns = []
-    for _ in range(REPEATS):
-        own = target.measure_student(student, views)
-        turns.append((own, own.reference_s or target.reference_s()))  # a target may leave it out of its measurements
-    return sorted(turns, key=lambda turn: turn[0].p50_s / turn[1])[REPEATS // 2]
 
 
 def _check_sizes(card: StudentCard, group: str, measured: Measurement) -> Iterator[Check]:

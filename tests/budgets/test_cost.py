@@ -23,6 +23,7 @@ SPREAD = Cost(
     latency_p50_s=6e-6,
     latency_p95_s=9e-6,
     latency_p99_s=1e-5,
+    reference_s=2e-6,
 )
 # 3-8-3: MACs 24 + 24 = 48, parameters 48 + 8 + 3 = 59, BOPs 48 * 1024 = 49,152, memory 4 * 59 + (8 + 3) * 4 = 280.
 SPEAKER = Cost(
@@ -33,6 +34,7 @@ SPEAKER = Cost(
     latency_p50_s=5e-6,
     latency_p95_s=2e-5,
     latency_p99_s=3e-5,
+    reference_s=4e-6,
 )
 
 
@@ -50,6 +52,7 @@ def test_a_sum_adds_every_number():
         latency_p50_s=pytest.approx(11e-6),
         latency_p95_s=pytest.approx(29e-6),  # one after the other
         latency_p99_s=pytest.approx(4e-5),
+        reference_s=pytest.approx(6e-6),
     )
 
 
@@ -67,16 +70,17 @@ def test_json_round_trip():
         "bops": 1_155_072,
         "params": 1181,
         "memory_bytes": 4916,
-        "latency_s": {"p50": 6e-6, "p95": 9e-6, "p99": 1e-5},
+        "latency_s": {"p50": 6e-6, "p95": 9e-6, "p99": 1e-5, "reference": 2e-6},
         "flash_bytes": 0,
         "ram_bytes": 0,
     }
 
 
-def test_a_record_without_the_99th_percentile_has_none():
+@pytest.mark.parametrize(("lacking", "field"), [("p99", "latency_p99_s"), ("reference", "reference_s")])
+def test_a_record_without_a_later_number_has_none(lacking, field):
     written = SPREAD.as_json()
-    del written["latency_s"]["p99"]
-    assert Cost.from_json(written) == replace(SPREAD, latency_p99_s=0.0)
+    del written["latency_s"][lacking]
+    assert Cost.from_json(written) == replace(SPREAD, **{field: 0.0})
 
 
 def test_flash_and_ram_of_agents_add_up():
@@ -104,6 +108,7 @@ def test_the_worst_agent_takes_each_number_where_it_is_largest():
         latency_p50_s=6e-6,
         latency_p95_s=2e-5,  # the speaker's: each number on its own
         latency_p99_s=3e-5,
+        reference_s=4e-6,
     )
 
 

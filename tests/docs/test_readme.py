@@ -20,6 +20,8 @@ from kdnas.budgets import parse_budget
 from kdnas.cli.app import app
 from kdnas.study.selector import parse_selector
 
+pytestmark = pytest.mark.alone  # `kdnas verify` compares times with those that the search measured
+
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")

@@ -75,7 +75,7 @@ def loaded(folder: Path) -> StudentTeam:
 
 
 BOARD = TargetCard(
-    name="board@10MHz", exporter="onnx", fingerprint={"core": "small"}, reference_s=1e-3, note="Times are instructions."
+    name="board@10MHz", exporter="onnx", fingerprint={"core": "small"}, note="Times are instructions."
 )
 
 

@@ -3,16 +3,18 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from kdnas.errors import RunError
 from kdnas.policies.arrays import Floats
 from kdnas.profiling import Measurement
-from kdnas.students import Student
+from kdnas.students import Student, load_family
 from kdnas.study.deliver import recorded_rows
 from kdnas.study.front import read_front
-from kdnas.study.remeasure import REPEATS, remeasure
-from kdnas.study.setup import open_study, read_study
+from kdnas.study.remeasure import REPEATS, measure_student, remeasure
+from kdnas.study.setup import Setup, open_study, read_study
 from kdnas.study.tasks import make_bank, record_demonstrations
 
 from .conftest import BUDGET, Notes, WidthTarget, WriteStudy
@@ -29,10 +31,45 @@ class Aged(WidthTarget):
         return Measurement(p50_s=units, p95_s=units, p99_s=units, flash_bytes=7, ram_bytes=9, drift=self.drift)
 
 
+class Wavering(WidthTarget):
+    """On a machine that becomes faster and slower, sometimes in the middle of a measurement."""
+
+    def __init__(self, *taken: tuple[float, float, float]) -> None:
+        super().__init__()
+        self.taken = list(taken)
+
+    def measure_student(self, student: Student, views: Floats) -> Measurement:
+        time, reference, drift = self.taken.pop(0)
+        return Measurement(p50_s=time, p95_s=time, p99_s=time, reference_s=reference, drift=drift)
+
+
 class Restless(Aged):
     """On a machine that becomes a quarter slower."""
 
     drift = 0.25
+
+
+@pytest.mark.parametrize(
+    ("taken", "time", "reference"),
+    [
+        # Time, the reference kernel beside it, and its drift: the median time, with its own reference.
+        ([(3.0, 1.0, 0.0), (1.0, 0.5, 0.0), (2.0, 0.7, 0.0)], 2.0, 0.7),
+        # Who was disturbed does not count: of two that stand the slower.
+        ([(3.0, 1.0, 0.2), (1.0, 0.5, 0.0), (2.0, 0.7, 0.1)], 2.0, 0.7),
+        ([(2.0, 0.7, 0.2), (1.0, 0.5, 0.0), (3.0, 1.0, 0.3)], 1.0, 0.5),
+        # But where all were.
+        ([(3.0, 1.0, 0.2), (1.0, 0.5, 0.2), (2.0, 0.7, 0.2)], 2.0, 0.7),
+        # One that is not measured meanwhile is measured afterwards: with `WidthTarget` it takes 1 s.
+        ([(3.0, 0.0, 0.0), (1.0, 0.0, 0.0), (2.0, 0.0, 0.0)], 2.0, 1.0),
+    ],
+)
+def test_which_measurement_counts(
+    setup: Setup, taken: list[tuple[float, float, float]], time: float, reference: float
+) -> None:
+    pool, spec = setup.pools["left"], next(iter(setup.space.groups["left"].parameters))
+    student = Student(spec, pool.spaces, load_family("mlp").build(spec, pool.spaces, torch.Generator().manual_seed(0)))
+    found = measure_student(Wavering(*taken), student, np.zeros((1, 3), np.float32), len(taken))
+    assert (found.p50_s, found.reference_s) == (time, reference)
 
 
 def test_members_get_the_price_of_their_own_weights(copied: Path, write_study: WriteStudy) -> None:
@@ -47,6 +84,7 @@ def test_members_get_the_price_of_their_own_weights(copied: Path, write_study: W
         for group, spec in member.candidate.items():
             cost = member.cost.agents[group]
             assert (cost.latency_p95_s, cost.flash_bytes, cost.ram_bytes) == (sum(spec.hidden), 7, 9)
+            assert cost.reference_s == target.reference_s()
     # Each student as often, however many teams it plays in.
     assert len(target.asked) == REPEATS * len(set(target.asked))
 

@@ -24,6 +24,7 @@ def cost(macs: int, memory: int, latency_us: float = 10.0) -> Cost:
         latency_p50_s=latency_us * 5e-7,
         latency_p95_s=latency_us * 1e-6,
         latency_p99_s=latency_us * 2e-6,
+        reference_s=latency_us * 4e-6,
     )
 
 

@@ -86,7 +86,7 @@ def test_the_keys_of_its_json() -> None:
         "trial", "path", "retention", "return", *COSTS, "worst_agent", "teacher", "groups"
     }  # fmt: skip
     assert set(written["retention"]) == set(written["return"]) == {"mean", "low", "high", "episodes"}
-    assert set(written["latency_s"]) == {"p50", "p95", "p99"}
+    assert set(written["latency_s"]) == {"p50", "p95", "p99", "reference"}
     assert set(written["worst_agent"]) == set(written["teacher"]) == COSTS
     assert list(written["groups"]) == ["pair", "solo"]
     assert set(written["groups"]["pair"]) == {"spec", "cost", "agents", "teacher_cost"}
@@ -104,7 +104,7 @@ def test_the_numbers_of_its_json() -> None:
     # Two seats of 900 MACs, 5,000 B, 12 us, and one of 1,200, 1,000 and 12.
     assert (written["trial"], written["path"]) == (3, None)
     assert (written["macs"], written["flops"], written["memory_bytes"]) == (3000, 6000, 11_000)
-    assert written["latency_s"] == pytest.approx({"p50": 18e-6, "p95": 36e-6, "p99": 72e-6})
+    assert written["latency_s"] == pytest.approx({"p50": 18e-6, "p95": 36e-6, "p99": 72e-6, "reference": 144e-6})
     # The largest of each metric, not of one agent.
     assert (written["worst_agent"]["macs"], written["worst_agent"]["memory_bytes"]) == (1200, 5000)
     assert written["teacher"]["flops"] == 60_000

@@ -5,7 +5,8 @@
 `kdnas search` runs as a process of its own, to the end: refined, scored on the final episodes, measured, exported. Its
 memory and that of all its processes is looked at each second: `pss` shares the pages that several of them map among
 them (smaps_rollup), `rss` counts them once for each. `hypervolume` is that of the completed trials, as the progress
-line prints it; `final_hypervolume` that of the front on its final episodes.
+line prints it; `final_hypervolume` that of the front on its final episodes. `seconds_of_trials` end when the last trial
+was told: then the front is refined, scored, measured and exported.
 """
 
 import argparse
@@ -59,6 +60,7 @@ def main() -> None:
         row = {
             "command": "kdnas " + " ".join(f'"{word}"' if "<" in word else word for word in options[:-2]),
             "seconds": round(seconds, 1),
+            "seconds_of_trials": seconds_of_trials(text),
             "teams": len(front),
             "hypervolume": float(re.findall(r"hypervolume ([0-9.]+)", text)[-1]),
             "final_hypervolume": round(hypervolume(points, teacher), 3),
@@ -71,6 +73,18 @@ def main() -> None:
         }
     RESULT.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(row, indent=2))
+
+
+def seconds_of_trials(text: str) -> int:
+    """From the first message to the one that the trials have ended, by the clock in the log."""
+    seconds = []
+    for sign in ("playing", "asking and storing"):
+        found = re.search(rf"^([0-9]+):([0-9]+):([0-9]+) {sign}", text, re.MULTILINE)
+        assert found is not None, f"no line of the log begins with {sign!r}"
+        hours, minutes, rest = map(int, found.groups())
+        seconds.append(3600 * hours + 60 * minutes + rest)
+    begun, ended = seconds
+    return (ended - begun) % 86_400
 
 
 def memory_bytes(root: int) -> dict[str, int]:

@@ -259,6 +259,9 @@ class SearchTable(Strict):
     free_groups: CountOrZero = 0
     """The sampler chooses for so many groups at a time, in turn, and leaves the others as in a team of the front; 0
     chooses for all. For teams of eight groups and more."""
+    front: Count = 16
+    """Of the teams that no other dominates, at most so many are refined, scored and delivered: those that together hold
+    most of the hypervolume. The same command with more goes on to more."""
     patience_s: Positive = 600.0
     """A task that takes longer than this, and than ten times the longest of its kind, hangs and is begun again."""
 

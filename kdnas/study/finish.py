@@ -13,7 +13,7 @@ from kdnas.profiling.target import Target
 from kdnas.students.refinement import Hindsight, IntervalCard
 from kdnas.students.team import Team
 from kdnas.study.deliver import deliver, target_card
-from kdnas.study.front import Member, ParetoFront, final_name, make_front, non_dominated
+from kdnas.study.front import Member, ParetoFront, final_name, hypervolume, make_front, non_dominated, thin
 from kdnas.study.gate import Gate
 from kdnas.study.objective import Objective
 from kdnas.study.returns import Returns
@@ -68,6 +68,24 @@ def best_members(objective: Objective, study: "optuna.Study", gate: Gate) -> lis
             )
         )
     return members
+
+
+def thin_members(members: list[Member], count: int, watch: Watch) -> list[Member]:
+    """At most `count` members, as `thin` chooses them by their search scores; says what they hold."""
+    points = [
+        (member.score.retention.mean, float(member.cost.team.flops), float(member.cost.team.memory_bytes))
+        for member in members
+    ]
+    teacher = members[0].teacher
+    places = thin(points, teacher, count)
+    if len(places) < len(members):
+        held, whole = hypervolume([points[place] for place in places], teacher), hypervolume(points, teacher)
+        share = held / whole if whole else 1.0
+        watch.message(
+            f"{len(members)} teams are dominated by none; the {count} that hold {100 * share:.1f} % of their "
+            "hypervolume go on ([search] front takes more)"
+        )
+    return [members[place] for place in places]
 
 
 def restore_students(objective: Objective, members: list[Member]) -> None:

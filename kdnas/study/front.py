@@ -191,3 +191,16 @@ def hypervolume(points: Sequence[Objectives], teacher: TeamCost) -> float:
         if retention > 0 and flops < base.flops and memory < base.memory_bytes
     ]
     return float(moocore.hypervolume(np.array(kept), ref=[0.0, 0.0, 0.0])) if kept else 0.0
+
+
+def thin(points: Sequence[Objectives], teacher: TeamCost, count: int) -> list[int]:
+    """Places of at most `count` points: that of the highest retention, and then, one after the other, of whichever adds
+    most to the hypervolume; in the order of the points."""
+    if len(points) <= count:
+        return list(range(len(points)))
+    chosen = [max(range(len(points)), key=lambda place: points[place][0])]
+    while len(chosen) < count:
+        left = [place for place in range(len(points)) if place not in chosen]
+        known = [points[place] for place in chosen]
+        chosen.append(max(left, key=lambda place: hypervolume([*known, points[place]], teacher)))
+    return sorted(chosen)

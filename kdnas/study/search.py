@@ -23,7 +23,7 @@ from kdnas.study.device_profile import (
     known_measurements,
 )
 from kdnas.study.drafts import Drafts
-from kdnas.study.finish import best_members, deliver_all, references, score_finally
+from kdnas.study.finish import best_members, deliver_all, references, score_finally, thin_members
 from kdnas.study.front import ParetoFront
 from kdnas.study.gate import Gate
 from kdnas.study.interrupt import ctrl_c
@@ -231,6 +231,7 @@ def _search(
                 f"{run.path}: no candidate was both feasible and trained; raise --trials or the budget, or see the "
                 "reasons in 'kdnas dashboard'"
             )
+        members = thin_members(members, config.search.front, watch)
         members, teams = room.keep_trying(refine_members, objective, run, members, watch)
         episodes = config.evaluation.final_episodes
         watch.message(f"scoring the {len(members)} teams of the front on {episodes:,} final episodes")

@@ -31,7 +31,7 @@ hidden = [32]
 prune = [0]
 """
 
-SEARCH = "anchors, free_groups, patience_s, propose, reduction, sampler, seed, trials, workers"
+SEARCH = "anchors, free_groups, front, patience_s, propose, reduction, sampler, seed, trials, workers"
 """Keys of `[search]`."""
 
 def complaints(path: Path, model: type) -> list[str]:

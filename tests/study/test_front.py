@@ -8,7 +8,7 @@ from fronts import cost
 
 from kdnas.budgets import TeamCost
 from kdnas.errors import BudgetError, RunError
-from kdnas.study.front import ParetoFront, hypervolume, make_front, non_dominated, read_front
+from kdnas.study.front import ParetoFront, hypervolume, make_front, non_dominated, read_front, thin
 from kdnas.study.returns import ReturnsFolder
 
 from .test_selector import FRONT
@@ -52,6 +52,28 @@ TEACHER = TeamCost(agents={"a": cost(500, 1000)}, seats={"a": 1})
 )
 def test_hypervolume_by_hand(points: list[tuple[float, float, float]], volume: float) -> None:
     assert hypervolume(points, TEACHER) == pytest.approx(volume)
+
+
+@pytest.mark.parametrize(
+    ("count", "kept"),
+    [
+        # The second holds .9 x 1 x 2 decades = 1.8; the third .3 x 2 x 3 = 1.8, but .3 x 1 x 2 inside it: 1.2 more. The
+        # fourth has (.5 - .3) x 1 x 2 = .4 that neither holds (1.0 beside the second alone), and the first, 1.046
+        # decades below the teacher, (.8 - .5) x .046 x 2 = .03.
+        (1, [1]),
+        (2, [1, 2]),
+        (3, [1, 2, 3]),
+        (4, [0, 1, 2, 3]),
+        (9, [0, 1, 2, 3]),
+    ],
+)
+def test_thin_keeps_what_adds_most(count: int, kept: list[int]) -> None:
+    points = [(0.8, 90.0, 10.0), (0.9, 100.0, 10.0), (0.3, 10.0, 1.0), (0.5, 10.0, 10.0)]
+    assert thin(points, TEACHER, count) == kept
+
+
+def test_thin_keeps_the_best_though_it_adds_least() -> None:
+    assert thin([(0.5, 10.0, 10.0), (0.91, 999.0, 999.0), (0.9, 100.0, 10.0)], TEACHER, 2) == [0, 1]
 
 
 def test_reductions_are_of_team_sums() -> None:

@@ -119,6 +119,7 @@ def test_another_search_is_refused(write_study: WriteStudy, run: Path, change: d
         {"description": "words"},
         {"evaluation.processes": 3},
         {"search": {"sampler": "nsga2", "reduction": 4, "propose": False, "anchors": False, "free_groups": 1}},
+        {"search": {"front": 2}},
         {"space": SPACE | {"description": "words"}},
     ],
 )

@@ -27,8 +27,8 @@ search: venv
 	.venv/bin/kdnas search --budget "latency<2ms" $(ARGS)
 
 test: .venv/.installed-test
-	.venv/bin/python -m pytest -n $(JOBS) --dist worksteal -m "not alone" $(ARGS) || [ $$? = 5 ]
-	.venv/bin/python -m pytest -m alone $(ARGS) || [ $$? = 5 ]
+	.venv/bin/python -m pytest -n $(JOBS) --dist worksteal -m "not alone" $(ARGS) $(if $(ARGS),|| [ $$? = 5 ])
+	.venv/bin/python -m pytest -m alone $(ARGS) $(if $(ARGS),|| [ $$? = 5 ])
 
 faults: .venv/.installed-test
 	.venv/bin/python tests/faults/suite.py $(ARGS)

@@ -53,10 +53,7 @@ def main() -> None:
             sys.exit(f"the search ended with exit code {process.returncode}")
         front = read_front(out / "front.json")
         teacher = teacher_cost()
-        points = [
-            (member.score.retention.mean, float(member.cost.team.flops), float(member.cost.team.memory_bytes))
-            for member in front
-        ]
+        points = [member.objectives for member in front]
         row = {
             "command": "kdnas " + " ".join(f'"{word}"' if "<" in word else word for word in options[:-2]),
             "seconds": round(seconds, 1),

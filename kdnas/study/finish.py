@@ -72,10 +72,7 @@ def best_members(objective: Objective, study: "optuna.Study", gate: Gate) -> lis
 
 def thin_members(members: list[Member], count: int, watch: Watch) -> list[Member]:
     """At most `count` members, as `thin` chooses them by their search scores; says what they hold."""
-    points = [
-        (member.score.retention.mean, float(member.cost.team.flops), float(member.cost.team.memory_bytes))
-        for member in members
-    ]
+    points = [member.objectives for member in members]
     teacher = members[0].teacher
     places = thin(points, teacher, count)
     if len(places) < len(members):

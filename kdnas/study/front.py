@@ -55,6 +55,11 @@ class Member:
     def memory_reduction(self) -> float:
         return self.teacher.team.memory_bytes / self.cost.team.memory_bytes
 
+    @property
+    def objectives(self) -> Objectives:
+        """What fronts compare, summed over the team."""
+        return self.score.retention.mean, float(self.cost.team.flops), float(self.cost.team.memory_bytes)
+
     def as_json(self) -> dict[str, Any]:
         return {
             "trial": self.trial,

@@ -4,8 +4,8 @@
 
 One thread, one observation, from a float32 array to the index of the action. Networks are the 256x256 teacher of
 `spread` and students with random weights, quantizers calibrated on random observations; all act alike, or the benchmark
-fails. A chunk is `CHUNK_S` of calls in a row; the ways of a network take turns chunk by chunk, so that what else the
-machine does hits them alike. Of the chunks of a repetition the 50th and 95th percentile are taken, and of these the
+fails. A chunk is `CHUNK_S` of calls in a row; all ways of all bit-widths of a shape take turns chunk by chunk, so that
+what else the machine does hits them alike. Of the chunks of a repetition the 50th and 95th percentile are taken, and of these the
 median, the lowest and the highest over the repetitions.
 
 `C from Python` is `team.c`, compiled with -O3, through ctypes with its pointers bound once and the action read;
@@ -54,11 +54,11 @@ Way = Callable[[int], float]
 def main() -> None:
     """Run the benchmark, print a line a network, write `results/latency.json`."""
     torch.set_num_threads(1)
-    rows = [measure("teacher", _teacher())]
+    rows = measure({"teacher": _teacher()})
     for family in FAMILIES:
         for hidden in SHAPES:
-            for bits in BITS:
-                rows.append(measure(f"{family} {_shape(hidden)} {bits}", make_student(family, hidden, bits)))
+            shape = f"{family} {_shape(hidden)}"
+            rows += measure({f"{shape} {bits}": make_student(family, hidden, bits) for bits in BITS})
     result = {
         "command": "python benchmarks/latency.py",
         "rows": rows,
@@ -102,30 +102,36 @@ def _teacher() -> Student:
     return student
 
 
-def measure(name: str, student: Student) -> dict[str, Any]:
-    """A row of the result."""
+def measure(students: dict[str, Student]) -> list[dict[str, Any]]:
+    """Rows of the result, of networks by name that take turns."""
     with TemporaryDirectory() as folder:
-        ways = make_ways(student, Path(folder), tuned=name == "mlp 18-64-64-5 float")
+        ways: dict[tuple[str, str], Way] = {}
+        for at, (name, student) in enumerate(students.items()):
+            own = make_ways(student, Path(folder) / str(at), tuned=name == "mlp 18-64-64-5 float")
+            ways |= {(way, name): run for way, run in own.items()}
         calls = {}
-        for way, run in ways.items():
+        for key, run in ways.items():
             run(20)
-            calls[way] = max(1, int(CHUNK_S / run(100)))
-        spread: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+            calls[key] = max(1, int(CHUNK_S / run(100)))
+        ways = {key: ways[key] for key in sorted(ways)}  # one way of all networks, then the next
+        spread: dict[tuple[str, str], list[tuple[float, float]]] = {key: [] for key in ways}
         for _ in range(REPETITIONS):
-            chunks: dict[str, list[float]] = {way: [] for way in ways}
+            chunks: dict[tuple[str, str], list[float]] = {key: [] for key in ways}
             for _ in range(ROUNDS):
-                for way, run in ways.items():
-                    chunks[way].append(run(calls[way]))
-            for way, seen in chunks.items():
+                for key, run in ways.items():
+                    chunks[key].append(run(calls[key]))
+            for key, seen in chunks.items():
                 p50, p95 = np.percentile(seen, [50, 95])
-                spread[way].append((float(p50), float(p95)))
-    said: dict[str, dict[str, float]] = {}
-    for way, pairs in spread.items():
+                spread[key].append((float(p50), float(p95)))
+    rows: dict[str, dict[str, Any]] = {name: {"network": name, "ways": {}} for name in students}
+    for (way, name), pairs in spread.items():
         first, last = np.array(pairs).T
-        said[way] = {"p50_s": float(np.median(first)), "lowest_p50_s": float(first.min()),
-                     "highest_p50_s": float(first.max()), "p95_s": float(np.median(last))}  # fmt: skip
-    print(f"{name}: " + ", ".join(f"{way} {1e6 * own['p50_s']:.2f}" for way, own in said.items()) + " us", flush=True)
-    return {"network": name, "ways": said}
+        rows[name]["ways"][way] = {"p50_s": float(np.median(first)), "lowest_p50_s": float(first.min()),
+                                   "highest_p50_s": float(first.max()), "p95_s": float(np.median(last))}  # fmt: skip
+    for name, row in rows.items():
+        print(f"{name}: " + ", ".join(f"{way} {1e6 * own['p50_s']:.2f}" for way, own in row["ways"].items()) + " us",
+              flush=True)  # fmt: skip
+    return list(rows.values())
 
 
 def make_ways(student: Student, folder: Path, *, tuned: bool) -> dict[str, Way]:

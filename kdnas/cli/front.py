@@ -47,11 +47,11 @@ def front(
     members = read_front(run / "front.json")
     shown = members if best is None else make_front([members.best(best)], final=members.final, folder=members.folder)
     if as_json:
-        out.print(json.dumps(shown.as_json(), indent=2), soft_wrap=True, markup=False)
+        out.print(json.dumps(shown.as_json(), indent=2), soft_wrap=True)
         return
     print_table(front_table(shown))
     if best is not None:
-        out.print(describe_choice(members, best), markup=False)
+        out.print(describe_choice(members, best))
     else:
         print_limits(members)
     if why:
@@ -68,10 +68,10 @@ def print_limits(front: "ParetoFront") -> None:
     try:
         limits = read_limits(front.folder, front)
     except RunError as error:
-        err.print(f"which limits bind is not known: {error}", markup=False)
+        err.print(f"which limits bind is not known: {error}")
         return
     for limit in limits:
-        out.print(describe_limit(limit), markup=False)
+        out.print(describe_limit(limit))
 
 
 def print_importance(run: Path) -> None:
@@ -83,4 +83,4 @@ def print_importance(run: Path) -> None:
     for group, table in importance_tables(importance).items():
         print_table(table, title=group)
     if not importance.groups:
-        out.print(describe_lack(importance), markup=False)
+        out.print(describe_lack(importance))

@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
 
 from kdnas.cli.render import err, print_table
 
@@ -36,7 +37,8 @@ class Screen:
         show_preflight(report)
 
     def message(self, text: str) -> None:
-        (self._bar.console if self._bar is not None else err).print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {text}")
+        console = self._bar.console if self._bar is not None else err
+        console.print(Text.assemble((time.strftime("%H:%M:%S"), "dim"), " ", text))
 
     def progress(self, progress: "SearchProgress") -> None:
         if err.is_terminal:

@@ -26,8 +26,8 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 # Outside a terminal every line stays whole: logs and tables are read by scripts too.
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(markup=False, highlight=False, soft_wrap=True)
+err = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 
 EXIT_DIFFERS, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -86,4 +86,4 @@ def print_table(table: "Table", title: str | None = None) -> None:
         rich.add_row(*row)
     # A table keeps all its columns: in a pipe for the scripts that read it, in a narrow terminal as well as it can.
     width = max(out.width, 120) if out.is_terminal else 240
-    Console(file=sys.stdout, width=width, highlight=False).print(rich)
+    Console(file=sys.stdout, width=width, markup=False, highlight=False).print(rich)

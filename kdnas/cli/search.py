@@ -105,5 +105,5 @@ def search(
     if said := describe_hindsight(front):
         out.print(said)
     if best is not None:
-        out.print(describe_choice(front, best), markup=False)
+        out.print(describe_choice(front, best))
     out.print(f'students: {front.folder}/students   take one: kdnas export {front.folder} --best "{best or "knee"}"')

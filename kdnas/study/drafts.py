@@ -50,7 +50,14 @@ class Drafts:
 
     def ask(self) -> "optuna.Trial":
         """A draft, which exists in memory alone: first those that are enqueued, then what the sampler says."""
-        return self.study.ask()
+        from optuna.samplers import BaseGASampler
+
+        draft = self.study.ask()
+        sampler = self.stored.sampler
+        if isinstance(sampler, BaseGASampler):
+            # Optuna puts only those into a generation that it draws itself; the others would have no children.
+            sampler.get_trial_generation(self.study, self.study.get_trials(deepcopy=False)[draft.number])
+        return draft
 
     def store(
         self,

@@ -104,8 +104,10 @@ def players(objective: Objective, member: Member) -> dict[str, Stage]:
     return {group: objective.schooling.bank.last(spec) for group, spec in member.candidate.items()}
 
 
-def score_finally(objective: Objective, run: RunFolder, members: list[Member]) -> list[Member]:
+def score_finally(objective: Objective, run: RunFolder, members: list[Member], watch: Watch) -> list[Member]:
     """Play the members on the final seeds in the real environment: as they are, and as the search scored them.
+
+    Says of each what it retains, for this can take minutes.
 
     Raises:
         KdnasError: as `references`.
@@ -131,10 +133,13 @@ def score_finally(objective: Objective, run: RunFolder, members: list[Member]) -
             final=IntervalCard(**make_score(before, teacher, random).retention.as_json()),
             refinement=None if gain is None else IntervalCard(**gain.as_json()),
         )
+        score = make_score(after, teacher, random)
+        kept = score.retention
+        watch.message(f"trial {member.trial}: retention {kept.mean:.3f} (95 % interval {kept.low:.3f} to {kept.high:.3f})")
         scored.append(
             replace(
                 member,
-                score=make_score(after, teacher, random),
+                score=score,
                 parts=retention_parts(after, teacher, random),
                 hindsight=hindsight,
             )

@@ -210,7 +210,7 @@ def _search(
         objective = make_objective(
             setup, replace(run.returns, room=room), bank, study, gate, workers, (teacher, random)
         )
-        take_up(setup, objective)
+        take_up(objective)
         if warm is not None:
             watch.message(warm.describe(inherited, warm.enqueue(objective.drafts, setup, gate)))
         if config.search.anchors:
@@ -235,7 +235,7 @@ def _search(
         members, teams = room.keep_trying(refine_members, objective, run, members, watch)
         episodes = config.evaluation.final_episodes
         watch.message(f"scoring the {len(members)} teams of the front on {episodes:,} final episodes")
-        scored = room.keep_trying(score_finally, objective, run, members)
+        scored = room.keep_trying(score_finally, objective, run, members, watch)
         watch.message(f"workers were busy {100 * workers.utilisation:.0f} % of their time")
     recorded = recorded_rows(setup, demonstrations)
     watch.message(f"measuring them again on {target.name}")

@@ -15,7 +15,7 @@ from kdnas.study.race import Standing
 from kdnas.study.setup import Setup
 
 
-def take_up(setup: Setup, objective: Objective) -> None:
+def take_up(objective: Objective) -> None:
     """Count what an earlier part of this search told, and ask its unfinished trials again."""
     import optuna
     from optuna.trial import TrialState
@@ -30,21 +30,21 @@ def take_up(setup: Setup, objective: Objective) -> None:
     objective.drafts.recall()
     for trial in study.get_trials(deepcopy=False):
         if trial.state == TrialState.PRUNED:
-            _remember_lost(objective, setup, trial)
+            _remember_lost(objective, trial)
         elif trial.state == TrialState.FAIL and not trial.user_attrs.get("interrupted"):
             objective.counts["failed"] += 1
         elif trial.state == TrialState.FAIL and trial.number not in repeated:
             objective.drafts.enqueue(trial.params, {"repeats": trial.number})
         elif trial.state == TrialState.COMPLETE:
-            _remember_played(objective, setup, trial)
+            _remember_played(objective, trial)
 
 
-def _remember_lost(objective: Objective, setup: Setup, trial: Any) -> None:
+def _remember_lost(objective: Objective, trial: Any) -> None:
     """Count a trial that the gate refused or that lost the race, and let it keep its place there."""
     ended = trial.user_attrs.get("ended", "rejected")
     objective.counts[ended] += 1
     if ended == "outraced" and "rungs" in trial.user_attrs:
-        candidate = candidate_of(setup, trial)
+        candidate = candidate_of(objective.setup, trial)
         objective.schooling.recall(candidate)
         objective.lost[signature(candidate)] = Lost(
             candidate=candidate,
@@ -54,10 +54,10 @@ def _remember_lost(objective: Objective, setup: Setup, trial: Any) -> None:
         _stand(objective, trial)
 
 
-def _remember_played(objective: Objective, setup: Setup, trial: Any) -> None:
+def _remember_played(objective: Objective, trial: Any) -> None:
     retention, flops, memory = trial.values
     _stand(objective, trial)
-    candidate = candidate_of(setup, trial)
+    candidate = candidate_of(objective.setup, trial)
     objective.schooling.recall(candidate)
     known = objective.played.get(signature(candidate))  # told again with what was known of it
     objective.remember(

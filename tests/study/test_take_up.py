@@ -36,7 +36,7 @@ def begin(write_study: WriteStudy, study: "optuna.Study", tmp_path: Path) -> Beg
 
 def resume(begin: Begin) -> Objective:
     objective = begin()
-    take_up(objective.setup, objective)
+    take_up(objective)
     return objective
 
 

@@ -60,6 +60,13 @@ def search(
         int | None, typer.Option(min=1, help="Processes that train and play. [default: one for each core]")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Replaces the study's seed.")] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Who asks for new candidates: multivariate-tpe, tpe, nsga2 or random. [default: the study's]",
+        ),
+    ] = None,
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Run folder; the same one goes on. [default: runs/STUDY]")
     ] = None,
@@ -93,6 +100,7 @@ def search(
                 trials=trials,
                 workers=workers,
                 seed=seed,
+                sampler=sampler,
                 out=out_folder,
                 storage=storage,
                 watch=screen,

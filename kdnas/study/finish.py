@@ -135,7 +135,8 @@ def score_finally(objective: Objective, run: RunFolder, members: list[Member], w
         )
         score = make_score(after, teacher, random)
         kept = score.retention
-        watch.message(f"trial {member.trial}: retention {kept.mean:.3f} (95 % interval {kept.low:.3f} to {kept.high:.3f})")
+        interval = f"95 % interval {kept.low:.3f} to {kept.high:.3f}"
+        watch.message(f"trial {member.trial}: retention {kept.mean:.3f} ({interval})")
         scored.append(
             replace(
                 member,

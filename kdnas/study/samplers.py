@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     import optuna
 
 POPULATION = 20
-"""Completed trials of a generation of NSGA-II. With Optuna's 50, a search of 100 trials, of which half are refused or lose
-a race, is random to its end."""
+"""Completed trials of a generation of NSGA-II. With Optuna's 50, a search of 100 trials, of which half are refused or
+lose a race, is random to its end."""
 
 
 def make_sampler(name: str, seed: int) -> "optuna.samplers.BaseSampler":

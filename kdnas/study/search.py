@@ -64,6 +64,7 @@ def search(
     trials: int | None = None,
     workers: int | None = None,
     seed: int | None = None,
+    sampler: str | None = None,
     out: str | Path | None = None,
     storage: str | None = None,
     watch: Watch | None = None,
@@ -82,6 +83,7 @@ def search(
         trials: candidates in total; a run that was interrupted, or ended with fewer, goes on to this number.
         workers: processes that train and play; one for each core unless told otherwise.
         seed: replaces the study's.
+        sampler: who asks for new candidates, which replaces the study's: `multivariate-tpe`, `tpe`, `nsga2`, `random`.
         out: run folder; `runs/STUDY` unless told otherwise.
         storage: an Optuna storage URL; a SQLite file in the run folder unless told otherwise.
         watch: is told what happens.
@@ -92,7 +94,9 @@ def search(
     """
     watch = watch or Silent()
     texts = [budget] if isinstance(budget, str) else budget
-    file = read_study(study, budget=texts, target=target, trials=trials, workers=workers, seed=seed)
+    file = read_study(
+        study, budget=texts, target=target, trials=trials, workers=workers, seed=seed, sampler=sampler
+    )
     setup = open_study(file)
     device = setup.make_target()  # one that is of no use here ends the search before anything is played
     adopted = None if device_profile is None else adopt_profile(Path(device_profile), device)

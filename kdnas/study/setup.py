@@ -108,14 +108,17 @@ def make_target(name: str, arguments: Mapping[str, Any]) -> Target:
 
 
 def read_study(study: str | Path, **changes: Any) -> StudyFile:
-    """Read a study by shipped name or path; `changes` (budget, target, trials, workers, seed) replace what it says.
+    """Read a study by shipped name or path; `changes` replace what it says.
+
+    `budget`, `target`, `trials`, `workers`, `seed` and `sampler` can be changed.
 
     Raises:
         ConfigError: see `read_toml`.
     """
     path = find_study(str(study))
     config = read_toml(path, StudyConfig)
-    search = {name: changes[name] for name in ("trials", "workers", "seed") if changes.get(name) is not None}
+    names = ("trials", "workers", "seed", "sampler")
+    search = {name: changes[name] for name in names if changes.get(name) is not None}
     tables = config.model_dump() | {"search": config.search.model_dump() | search}
     if changes.get("budget"):
         tables["budget"] = tuple(changes["budget"])

@@ -46,6 +46,7 @@ def test_arguments_replace_what_the_file_says(write_study: WriteStudy) -> None:
         ("flops<1k",), 7, 2, 9
     )  # fmt: skip
     assert read_study(path, budget=None, trials=None).config == plain
+    assert read_study(path, sampler="nsga2").config.search.sampler == "nsga2"
     # A seed of 0 is a seed.
     assert read_study(write_study("seeded", **{"search.seed": 3}), seed=0).config.search.seed == 0
 
@@ -54,6 +55,11 @@ def test_arguments_replace_what_the_file_says(write_study: WriteStudy) -> None:
 def test_arguments_are_checked_as_the_file_is(write_study: WriteStudy, change: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=rf"\[search\] {next(iter(change))}: must be greater"):
         read_study(write_study("plain"), **change)
+
+
+def test_a_sampler_that_does_not_exist_is_refused_with_those_that_do(write_study: WriteStudy) -> None:
+    with pytest.raises(ConfigError, match=r"^command line: \[search\] sampler: .*multivariate-tpe.*nsga2"):
+        read_study(write_study("plain"), sampler="cmaes")
 
 
 @pytest.mark.parametrize(

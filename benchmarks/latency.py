@@ -5,8 +5,8 @@
 One thread, one observation, from a float32 array to the index of the action. Networks are the 256x256 teacher of
 `spread` and students with random weights, quantizers calibrated on random observations; all act alike, or the benchmark
 fails. A chunk is `CHUNK_S` of calls in a row; all ways of all bit-widths of a shape take turns chunk by chunk, so that
-what else the machine does hits them alike. Of the chunks of a repetition the 50th and 95th percentile are taken, and of these the
-median, the lowest and the highest over the repetitions.
+what else the machine does hits them alike. Of the chunks of a repetition the 50th and 95th percentile are taken, and of
+these the median, the lowest and the highest over the repetitions.
 
 `C from Python` is `team.c`, compiled with -O3, through ctypes with its pointers bound once and the action read;
 `C alone` is a loop in C around the same function. `tuned` and `BLAS` (that of SciPy) are in `latency.c`.

@@ -179,7 +179,7 @@ def volume(objective: Objective, truth: Truth) -> float:
     last = objective.schooling.bank.last
     points = [
         (truth.retention({group: last(spec) for group, spec in played.candidate.items()}), *played.objectives[1:])
-        for played in objective.played.values()
+        for played in objective.teams.played.values()
     ]
     return hypervolume(points, objective.gate.pricer.teacher_cost(measure=False))
 

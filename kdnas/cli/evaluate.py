@@ -14,7 +14,13 @@ def evaluate(
         Path, typer.Argument(metavar="STUDENT_OR_RUN", help="A student folder, or a run: its whole front.")
     ],
     episodes: Annotated[int, typer.Option(min=2, help="Episodes, the same for students, teacher and random.")] = 500,
-    seed: Annotated[int, typer.Option(min=0, help="Episodes derive from it; choose one of your own.")] = 1,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Episodes derive from it; the study's own plays its final episodes again. [default: the study's + 1]",
+        ),
+    ] = None,
     study: Annotated[
         str | None, typer.Option(help="Study with environment and teacher, for a student folder outside its run.")
     ] = None,

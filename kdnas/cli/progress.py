@@ -70,7 +70,7 @@ def describe(progress: "SearchProgress") -> str:
         f"outraced {progress.outraced}",
         f"running {progress.running}",
         f"failed {progress.failed}",
-        f"students {progress.students}",
+        f"trainings {progress.trainings}",
         f"best retention {progress.best_retention:.3f}" if progress.done else "best retention -",
         f"hypervolume {progress.hypervolume:.3f}",
         f"left {_minutes(left)}" if left is not None else "left -",

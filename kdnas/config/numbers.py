@@ -10,6 +10,8 @@ from pydantic import BeforeValidator, Field
 Share = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 CountOrZero = Annotated[int, Field(ge=0, strict=True)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)]
+"""NumPy's older generators, which Optuna draws with, take 32 bits."""
 Positive = Annotated[float, Field(gt=0.0, strict=True)]
 NonNegative = Annotated[float, Field(ge=0.0, strict=True)]
 BelowOne = Annotated[float, Field(ge=0.0, lt=1.0, strict=True)]

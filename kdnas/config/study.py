@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from kdnas.config.numbers import BelowOne, Count, CountOrZero, NonNegative, Positive, Share, Switch
+from kdnas.config.numbers import BelowOne, Count, CountOrZero, NonNegative, Positive, Seed, Share, Switch
 from kdnas.config.observe import ObserveTable
 from kdnas.config.refine import RefineTable
 from kdnas.config.strict import Strict
@@ -42,7 +42,7 @@ class EnvTable(Strict):
 class TrainTable(Strict):
     """`[teacher.train]`: MAPPO (Yu et al. 2022, arXiv 2103.01955), stage 1 of the method."""
 
-    seed: CountOrZero = 0
+    seed: Seed = 0
     hidden: tuple[Count, ...] = (256, 256)
     """Widths of every actor and of the critic; 256x256 is BenchMARL's default."""
     share_actors: Switch = True
@@ -60,7 +60,7 @@ class TrainTable(Strict):
     clip: Positive = 0.2
     learning_rate: Positive = 1e-3
     learning_rate_end: Positive = 1e-5
-    entropy: tuple[NonNegative, ...] = (0.01,)
+    entropy: Annotated[tuple[NonNegative, ...], Field(min_length=1)] = (0.01,)
     """Entropy bonus at the start of each cycle (the last value is kept); it falls linearly to 0."""
     max_grad_norm: Positive = 10.0
 
@@ -83,6 +83,8 @@ class TeacherTable(Strict):
     def _one_source(self) -> Self:
         if sum(source is not None for source in (self.checkpoint, self.factory, self.name)) != 1:
             raise ValueError("give one of checkpoint (a folder), factory (module:function) and name (a plugin)")
+        if self.checkpoint is not None and self.kwargs:
+            raise ValueError("kwargs are for factory and name; a checkpoint takes none")
         return self
 
 
@@ -231,8 +233,8 @@ class EvaluationTable(Strict):
     first_episodes: Count = 64
     """Played first; more follow, twice as many each time, only while it is open whether a team that costs no more plays
     better. As many as `search_episodes` plays all of them always."""
-    final_episodes: Count = 500
-    """Played by the front at the end, on the real environment; nothing is ever chosen on them."""
+    final_episodes: Annotated[int, Field(ge=2, strict=True)] = 500
+    """Played by the front at the end, on the real environment; nothing is ever chosen on them. One has no interval."""
     copies: Count = 256
     """Environments stepped together."""
     processes: CountOrZero = 0
@@ -244,7 +246,7 @@ class SearchTable(Strict):
 
     trials: Count = 60
     """Candidates in total, rejected ones counted."""
-    seed: CountOrZero = 0
+    seed: Seed = 0
     """Every random number of the study derives from it."""
     workers: CountOrZero = 0
     """Processes that train and play; 0 takes one for each core."""

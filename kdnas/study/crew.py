@@ -23,6 +23,10 @@ ATTEMPTS = 3
 """How often a task is begun whose worker dies, hangs or runs out of memory; and a worker that dies as it starts."""
 
 
+START_PAUSE_S = 5.0
+"""Where the system has no process or no memory for a worker, it is asked again after so long."""
+
+
 class WorkerLostError(Exception):
     """A task that no worker came back from, as often as it was begun; its text says why."""
 
@@ -40,6 +44,8 @@ class Crew(threading.Thread):
         self._seats, self._leases, self._room, self._say = seats, leases, room, say
         self._full_until: float | None = None
         """When to look for room on the disk; None while there is some."""
+        self._refused_until: float | None = None
+        """When to ask for a process again; None while there are some."""
         self._queue: deque[Assignment] = deque()
         self._lock = threading.Lock()
         """Of the queue, of the switches, and of which processes there are."""
@@ -118,12 +124,18 @@ class Crew(threading.Thread):
 
     def _start_processes(self) -> None:
         with self._lock:
+            if self._refused_until is not None and time.monotonic() < self._refused_until:
+                return
             for seat in self._seats:
                 if seat.pipe is None and not self._paused and seat.failed_starts < ATTEMPTS:
                     try:
                         seat.start()
-                    except OSError:  # no more processes, or no memory for one
-                        seat.failed_starts += 1
+                    except OSError as error:  # no more processes, or no memory for one
+                        if self._refused_until is None:
+                            self._say(f"a worker cannot be started ({error.strerror or error}); asking again")
+                        self._refused_until = time.monotonic() + START_PAUSE_S
+                        return
+                    self._refused_until = None
 
     def _hand_out(self) -> None:
         if self._full_until is not None and self._room is not None and time.monotonic() >= self._full_until:
@@ -217,6 +229,8 @@ class Crew(threading.Thread):
             self._begin_again(assignment, cause or f"the worker process died ({how}); out of memory?")
         elif not ready:
             seat.failed_starts += 1
+            if seat.failed_starts == ATTEMPTS:
+                self._say(f"a worker died {ATTEMPTS} times as it started ({cause or how}); going on without it")
 
     def _begin_again(self, assignment: Assignment, cause: str) -> None:
         assignment.failures += 1

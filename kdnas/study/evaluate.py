@@ -23,8 +23,10 @@ from kdnas.study.setup import Setup, open_study, read_study
 from kdnas.study.workers import default_workers
 
 
-def evaluate(path: Path, *, episodes: int, seed: int, study: str | None = None) -> dict[str, Score]:
-    """Score a student folder, or every member of a run's front, on fresh episodes.
+def evaluate(path: Path, *, episodes: int, seed: int | None = None, study: str | None = None) -> dict[str, Score]:
+    """Score a student folder, or every member of a run's front, on other episodes than the final ones.
+
+    Without `seed` it is the one after the study's; the study's own plays its final episodes again.
 
     A student folder inside a run is played in the run's environment; one that was moved needs `study`, because a
     folder from elsewhere does not decide what code is run.
@@ -44,6 +46,7 @@ def evaluate(path: Path, *, episodes: int, seed: int, study: str | None = None) 
     teams = {str(folder): load_student(folder).team for folder in folders}
     for name, team in teams.items():
         check_fits(name, team, setup)
+    seed = setup.config.search.seed + 1 if seed is None else seed
     with played(setup, SeedSets(seed).final(episodes)) as returns:
         teacher, random = returns(setup.teacher), returns(random_policy(setup, seed))
         return {name: make_score(returns(team), teacher, random) for name, team in teams.items()}
@@ -75,7 +78,9 @@ def check_fits(name: str, team: Team, setup: Setup) -> None:
 def played(setup: Setup, seeds: list[int]) -> Iterator[Callable[[TeamPolicy], NDArray[np.float64]]]:
     """While it is open, how to play a policy on some episodes of the real environment: its returns (E,)."""
     table, copies = setup.config.env, setup.config.evaluation.copies
-    processes = choose_processes(table, setup.file.folder, copies=copies, cores=default_workers())
+    processes = setup.config.evaluation.processes or choose_processes(
+        table, setup.file.folder, copies=copies, cores=default_workers()
+    )
     env = setup.make_real_env(processes)
     try:
         yield lambda policy: play(env, policy, seeds, copies=copies, max_steps=table.max_steps).mean

@@ -11,10 +11,10 @@ import numpy as np
 from kdnas.evaluation.score import make_score
 from kdnas.evaluation.sequential import Outlook, judge, stages
 from kdnas.study.asking import Asking
-from kdnas.study.attempt import Attempt, Lost, Played, Signature, signature
+from kdnas.study.attempt import Attempt, Lost, Played, signature
 from kdnas.study.drafts import Drafts
 from kdnas.study.field import Field
-from kdnas.study.front import Objectives, hypervolume
+from kdnas.study.front import hypervolume
 from kdnas.study.gate import Gate
 from kdnas.study.prediction import fit_correction, prediction_error
 from kdnas.study.race import Standing
@@ -23,6 +23,7 @@ from kdnas.study.schooling import Schooling, is_fatal
 from kdnas.study.setup import Setup
 from kdnas.study.stopwatch import Stopwatch
 from kdnas.study.tasks import play_team
+from kdnas.study.teams import Teams
 from kdnas.study.watch import Progress
 from kdnas.study.workers import Workers, failure_reason, result_of
 
@@ -46,11 +47,10 @@ class Objective:
     started: float = field(default_factory=time.monotonic)
     active: dict[int, Attempt] = field(default_factory=dict)
     """By trial number, in the order in which they were asked."""
-    played: dict[Signature, Played] = field(default_factory=dict)
-    lost: dict[Signature, Lost] = field(default_factory=dict)
-    """Teams that a race or their first episodes left behind."""
+    teams: Teams = field(default_factory=Teams)
     counts: dict[str, int] = field(default_factory=lambda: {"done": 0, "rejected": 0, "outraced": 0, "failed": 0})
-    points: list[Objectives] = field(default_factory=list)
+    before: int = 0
+    """Trials that an earlier part of this search ended."""
     storing: Stopwatch = field(default_factory=Stopwatch)
     """Time in the sampler, the proposer and the storage."""
 
@@ -66,11 +66,9 @@ class Objective:
     def remember(self, played: Played) -> None:
         """Take in a team that was played: in an earlier part of this search, or just now."""
         self.counts["done"] += 1
-        if signature(played.candidate) in self.played:
+        if not self.teams.remember(played):
             return
-        self.played[signature(played.candidate)] = played
-        self.points.append(played.objectives)
-        teams = list(self.played.values())
+        teams = list(self.teams.played.values())
         predicted = np.array([team.predicted for team in teams])
         scored = np.array([team.score.retention.mean for team in teams])
         correction = fit_correction(predicted, scored)
@@ -82,9 +80,8 @@ class Objective:
         from optuna.trial import TrialState
 
         active = [attempt.candidate for attempt in self.active.values()]
-        beaten = [lost.candidate for lost in self.lost.values() if lost.rung == self.last_rung]
         with self.storing:
-            draft = self.asking.next_draft(self.played, active, beaten)
+            draft = self.asking.next_draft(self.teams.played, active, self.teams.hopeless(self.last_rung))
             candidate = self.setup.space.sample(draft)
         verdict = self.gate.judge(candidate, measure_all=True)
         specs = {group: str(spec) for group, spec in candidate.items()}
@@ -179,20 +176,21 @@ class Objective:
     def progress(self, total: int) -> Progress:
         return Progress(
             total=total,
+            before=self.before,
             **self.counts,
             running=len(self.active),
-            students=self.schooling.trained,
-            best_retention=max((point[0] for point in self.points), default=float("nan")),
-            hypervolume=hypervolume(self.points, self.gate.pricer.teacher_cost()),
+            trainings=self.schooling.trained,
+            best_retention=max((point[0] for point in self.teams.points), default=float("nan")),
+            hypervolume=hypervolume(self.teams.points, self.gate.pricer.teacher_cost()),
             seconds=time.monotonic() - self.started,
         )
 
     def _end_known(self, attempt: Attempt) -> bool:
         """End a trial whose team came to its end in another one: played, or lost where this one stands."""
         team = signature(attempt.candidate)
-        lost = self.lost.get(team)
-        if team in self.played:
-            self._tell(attempt, self.played[team])
+        lost = self.teams.lost.get(team)
+        if team in self.teams.played:
+            self._tell(attempt, self.teams.played[team])
         elif lost is not None and attempt.rung <= lost.rung:
             self._drop(attempt, lost.reason)
         else:
@@ -243,13 +241,13 @@ class Objective:
         if error is not None and is_fatal(error):
             result_of(future, "playing a team")
         if error is not None:
+            self.teams.unplayable.append(attempt.candidate)
             self._fail(attempt, failure_reason(error))
             return
         attempt.parts.append(future.result())
         attempt.stage += 1
         team = attempt.verdict.cost.team
-        rivals = [other.rival for other in self.played.values()]
-        outlook = judge(attempt.returns, team.flops, team.memory_bytes, rivals, looks=len(self.stages))
+        outlook = judge(attempt.returns, team.flops, team.memory_bytes, self.teams.rivals, looks=len(self.stages))
         if outlook is Outlook.OPEN and attempt.stage < len(self.stages):
             self._play(attempt)
             return
@@ -263,7 +261,6 @@ class Objective:
             attempt.trial.set_user_attr("score", score.as_json())
             self._drop(attempt, f"after {episodes} episodes, a team that costs no more plays clearly better")
             return
-        self.kept.keep(team_name(attempt.number), attempt.returns)
         self._tell(
             attempt,
             Played(
@@ -276,6 +273,7 @@ class Objective:
         )
 
     def _tell(self, attempt: Attempt, played: Played) -> None:
+        self.kept.keep(team_name(attempt.number), played.returns)  # of each trial that is told, whoever played them
         with self.storing:
             attempt.trial.set_user_attr("score", played.score.as_json())
             attempt.trial.set_user_attr("predicted", played.predicted)
@@ -300,9 +298,7 @@ class Objective:
         self.counts["outraced"] += 1
         self.active.pop(attempt.number, None)
         if attempt.predicted:  # not one that was known to lose
-            self.lost[signature(attempt.candidate)] = Lost(
-                candidate=attempt.candidate, reason=reason, rung=attempt.rung
-            )
+            self.teams.lose(Lost(candidate=attempt.candidate, reason=reason, rung=attempt.rung))
 
     def _fail(self, attempt: Attempt, reason: str) -> None:
         from optuna.trial import TrialState

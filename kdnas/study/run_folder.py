@@ -108,6 +108,8 @@ def open_run(path: Path, setup: Setup, storage: str | None) -> RunFolder:
     Raises:
         RunError: it cannot be written, another search is using it, or it belongs to another search.
     """
+    if storage is None and (odd := sorted(set(str(path.resolve())) & set("{}?"))):
+        raise RunError(f"{path}: a database's address cannot hold {' '.join(odd)}; choose another --out")
     identity = identify(setup)
     lock = FileLock(path / ".lock")
     fresh = not path.exists()

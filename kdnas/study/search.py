@@ -245,7 +245,7 @@ def _search(
     watch.message(f"measuring them again on {target.name}")
     measured = remeasure(setup, target, scored, teams, recorded, watch)
     if needless := removable_features([teams[member.trial] for member in measured], recorded):
-        watch.message(f"no student of the front needs {describe_features(needless)}: these sensors may be left out")
+        watch.message(f"no student of the front needs {describe_features(needless)}: these sensors may all be left out")
     watch.message("exporting")
     return room.keep_trying(deliver_all, setup, run, measured, teams, recorded, target, watch)
 

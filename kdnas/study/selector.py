@@ -67,6 +67,7 @@ class Selector:
         """
         for member in members[:1]:
             Budget(self.constraints).check_scopes(member.candidate)
+        self._check_measured(members)
         kept = [member for member in members if self._accepts(member)]
         if not kept:
             best = max((member.score.retention.mean for member in members), default=float("nan"))
@@ -76,6 +77,16 @@ class Selector:
                 f"team FLOPs {least:,}; see 'kdnas front'"
             )
         return within_one_error(kept) if self.one_se else kept
+
+    def _check_measured(self, members: Sequence["Member"]) -> None:
+        """
+        Raises:
+            BudgetError: a metric that the front's target does not measure, and that reads 0, would let everything pass.
+        """
+        named = {item.metric.name for item in self.constraints} | set(self.metrics) - {RETENTION}
+        for name in sorted(name for name in named if METRICS[name].measured):
+            if any(METRICS[name].read(member.cost.team) <= 0 for member in members):
+                raise BudgetError(f"selector {self.text!r}: the target of this front does not measure {name}")
 
     def _accepts(self, member: "Member") -> bool:
         retention = member.score.retention.mean
@@ -91,15 +102,9 @@ class Selector:
         else:
             costs = [[METRICS[name].read(member.cost.team) for name in self.metrics] for member in members]
             if self.goal == "knee":
-                return self._heights(retention, costs)
+                return list(knee_heights(np.array(retention), np.array(costs, np.float64)))
             read = [row[0] for row in costs]
         return read if self.goal == "max" else [-value for value in read]
-
-    def _heights(self, retention: list[float], costs: list[list[float]]) -> list[float]:
-        for name, column in zip(self.metrics, zip(*costs, strict=True), strict=True):
-            if min(column) <= 0:
-                raise BudgetError(f"selector {self.text!r}: the target of this front does not measure {name}")
-        return list(knee_heights(np.array(retention), np.array(costs, np.float64)))
 
 
 def parse_selector(text: str) -> Selector:

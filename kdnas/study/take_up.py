@@ -4,15 +4,19 @@ from typing import Any
 
 from kdnas.budgets.cost import Cost
 from kdnas.evaluation.score import Score
+from kdnas.spaces.space import Candidate
 from kdnas.spaces.spec import StudentSpec
 from kdnas.study.anchors import first_teams
-from kdnas.study.attempt import Lost, Played, signature
+from kdnas.study.attempt import Lost, Played
 from kdnas.study.drafts import Drafts
 from kdnas.study.gate import Gate
 from kdnas.study.objective import Objective, team_name
 from kdnas.study.preflight import Preflight
 from kdnas.study.race import Standing
+from kdnas.study.returns import Returns
 from kdnas.study.setup import Setup
+from kdnas.study.tasks import play_team
+from kdnas.study.workers import result_of
 
 
 def take_up(objective: Objective) -> None:
@@ -33,10 +37,12 @@ def take_up(objective: Objective) -> None:
             _remember_lost(objective, trial)
         elif trial.state == TrialState.FAIL and not trial.user_attrs.get("interrupted"):
             objective.counts["failed"] += 1
+            objective.teams.unplayable.append(candidate_of(objective.setup, trial))
         elif trial.state == TrialState.FAIL and trial.number not in repeated:
             objective.drafts.enqueue(trial.params, {"repeats": trial.number})
         elif trial.state == TrialState.COMPLETE:
             _remember_played(objective, trial)
+    objective.before = objective.asked
 
 
 def _remember_lost(objective: Objective, trial: Any) -> None:
@@ -46,11 +52,8 @@ def _remember_lost(objective: Objective, trial: Any) -> None:
     if ended == "outraced" and "rungs" in trial.user_attrs:
         candidate = candidate_of(objective.setup, trial)
         objective.schooling.recall(candidate)
-        objective.lost[signature(candidate)] = Lost(
-            candidate=candidate,
-            reason=trial.user_attrs["reason"],
-            rung=max(int(rung) for rung in trial.user_attrs["rungs"]),
-        )
+        rung = max(int(rung) for rung in trial.user_attrs["rungs"])
+        objective.teams.lose(Lost(candidate=candidate, reason=trial.user_attrs["reason"], rung=rung))
         _stand(objective, trial)
 
 
@@ -59,17 +62,28 @@ def _remember_played(objective: Objective, trial: Any) -> None:
     _stand(objective, trial)
     candidate = candidate_of(objective.setup, trial)
     objective.schooling.recall(candidate)
-    known = objective.played.get(signature(candidate))  # told again with what was known of it
+    score = Score.from_json(trial.user_attrs["score"])
     objective.remember(
-        known
-        or Played(
+        Played(
             candidate=candidate,
-            score=Score.from_json(trial.user_attrs["score"]),
+            score=score,
             objectives=(retention, flops, memory),
-            returns=objective.kept.load(team_name(trial.number)),
+            returns=objective.kept.get(
+                team_name(trial.number), lambda: _play_again(objective, candidate, score.retention.episodes)
+            ),
             predicted=trial.user_attrs["predicted"],
         )
     )
+
+
+def _play_again(objective: Objective, candidate: Candidate, episodes: int) -> Returns:
+    """The returns of a team whose file is gone: on the same episodes they are the same."""
+    stages = {group: objective.schooling.bank.last(spec) for group, spec in candidate.items()}
+    playing = objective.workers.submit(play_team, stages, objective.schooling.seeds[:episodes], False)
+    while not playing.done():
+        objective.workers.wait([playing])
+    returns: Returns = result_of(playing, "playing a team again whose returns are gone")
+    return returns
 
 
 def _stand(objective: Objective, trial: Any) -> None:

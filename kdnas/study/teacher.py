@@ -7,15 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from kdnas.envs.make import check_twin, choose_processes, make_env, make_twin
-from kdnas.envs.rollouts import play
+from kdnas.envs.make import check_twin, make_env, make_twin
 from kdnas.errors import ConfigError, TeacherError
 from kdnas.evaluation.score import Interval, bootstrap
 from kdnas.evaluation.seeds import SeedSets
 from kdnas.policies.team_policy import TeamPolicy
-from kdnas.study.evaluate import random_policy
+from kdnas.study.evaluate import played, random_policy
 from kdnas.study.setup import open_study, read_study
-from kdnas.study.workers import default_workers
 from kdnas.teachers.checkpoint import save_teacher
 from kdnas.teachers.mappo import Progress, train_mappo
 
@@ -88,21 +86,6 @@ def evaluate_teacher(study: str | Path, *, episodes: int, seed: int) -> dict[str
         KdnasError: the study's environment or teacher cannot be used.
     """
     setup = open_study(read_study(study))
-    config = setup.config
-    processes = choose_processes(
-        config.env, setup.file.folder, copies=config.evaluation.copies, cores=default_workers()
-    )
-    env = setup.make_real_env(processes)
     policies: dict[str, TeamPolicy] = {"teacher": setup.teacher, "random": random_policy(setup, seed)}
-    seeds = SeedSets(seed).final(episodes)
-    try:
-        return {
-            name: bootstrap(
-                np.asarray(
-                    play(env, policy, seeds, copies=config.evaluation.copies, max_steps=config.env.max_steps).mean
-                )
-            )
-            for name, policy in policies.items()
-        }
-    finally:
-        env.close()
+    with played(setup, SeedSets(seed).final(episodes)) as returns:
+        return {name: bootstrap(np.asarray(returns(policy))) for name, policy in policies.items()}

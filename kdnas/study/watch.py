@@ -11,6 +11,8 @@ class Progress:
     """Where a search stands."""
 
     total: int
+    before: int
+    """Trials that an earlier part of this search ended: `seconds` say nothing of them."""
     done: int
     """Trials that were played."""
     rejected: int
@@ -19,8 +21,8 @@ class Progress:
     """Trials that were left behind, half trained or half played."""
     failed: int
     running: int
-    students: int
-    """Students in the bank that this search trained."""
+    trainings: int
+    """Stages that this search trained: of ancestors, and of students rung by rung."""
     best_retention: float
     hypervolume: float
     seconds: float
@@ -31,8 +33,9 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the pace so far; None before five trials were played."""
-        return self.seconds / self.ended * (self.total - self.ended) if self.done >= 5 else None
+        """At the pace so far; None before five trials were played, and before five ended in this part."""
+        ended = self.ended - self.before
+        return self.seconds / ended * (self.total - self.ended) if min(self.done, ended) >= 5 else None
 
 
 class Watch(Protocol):

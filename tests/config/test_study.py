@@ -46,6 +46,12 @@ def test_one_teacher(teacher):
     )
 
 
+def test_a_checkpoint_takes_no_arguments():
+    assert refusal(teacher={"checkpoint": "t", "kwargs": {"x": 1}}) == (
+        "f: [teacher]: kwargs are for factory and name; a checkpoint takes none"
+    )
+
+
 @pytest.mark.parametrize("source", ["checkpoint", "factory", "name"])
 def test_each_source_of_a_teacher_is_enough_alone(source):
     assert getattr(TeacherTable(**{source: "t"}), source) == "t"
@@ -90,7 +96,9 @@ def test_every_table_is_strict():
             "[teacher.train] entropy[0]: must be greater than",
         ),
         ({"distill": {"temperature": 0.0}}, "[distill] temperature: must be greater than 0"),
-        ({"evaluation": {"final_episodes": 0}}, "[evaluation] final_episodes: must be greater than or equal to 1"),
+        ({"teacher": {"checkpoint": "t", "train": {"entropy": []}}}, "[teacher.train] entropy: must have at least 1 item"),
+        ({"evaluation": {"final_episodes": 1}}, "[evaluation] final_episodes: must be greater than or equal to 2"),
+        ({"search": {"seed": 2**31}}, "[search] seed: must be less than or equal to 2147483647"),
         ({"search": {"workers": -1}}, "[search] workers: must be greater than or equal to 0"),
         ({"search": {"reduction": 1}}, "[search] reduction: must be greater than or equal to 2"),
         ({"search": {"reduction": 2.5}}, "[search] reduction: must be a whole number, but got 2.5"),

@@ -49,7 +49,7 @@ def test_a_refused_candidate_is_told_with_its_constraints_and_trains_nothing(obj
     finish(objective)
     assert log_of(objective) == []
     assert objective.counts == counted(rejected=1)
-    assert objective.lost == {}
+    assert objective.teams.lost == {}
 
 
 def test_ancestor_then_child_then_alone_then_together(objective: Objective) -> None:
@@ -93,7 +93,7 @@ def test_what_is_banked_or_played_is_not_made_again(objective: Objective) -> Non
     assert trials[2].values == trials[0].values
     assert trials[2].user_attrs["predicted"] == trials[0].user_attrs["predicted"]
     assert objective.counts["done"] == 3
-    assert len(objective.points) == 2  # a team that was told twice is one point
+    assert len(objective.teams.points) == 2  # a team that was told twice is one point
 
 
 def test_a_team_of_complete_students_is_played_at_once(objective: Objective) -> None:
@@ -167,6 +167,9 @@ def test_a_team_that_cannot_be_played_fails_alone(objective: Objective) -> None:
     finish(objective)
     assert last(objective).state.name == "FAIL"
     assert last(objective).user_attrs["reason"] == "the worker process died (exit code 1)"
+    # Nobody proposes it again, but whoever insists may try.
+    (hopeless,) = objective.teams.hopeless(objective.last_rung)
+    assert [spec.hidden for spec in hopeless.values()] == [(8,), (8,)]
     del workers_of(objective).outcomes[name]
     ask(objective, 8, 8)
     finish(objective)
@@ -267,7 +270,7 @@ def test_progress(objective: Objective) -> None:
     assert (progress.total, progress.done, progress.rejected, progress.running, progress.ended) == (9, 0, 1, 1, 1)
     finish(objective)
     progress = objective.progress(9)
-    assert (progress.done, progress.running, progress.students) == (1, 0, 2)
+    assert (progress.done, progress.running, progress.trainings) == (1, 0, 2)
     assert progress.best_retention == pytest.approx(0.7)
     # 0.7 x a decade less log10(8 / 10) of FLOPs x the decades of memory.
     cost = objective.gate.judge({g: StudentSpec(family="mlp", base=(16,), hidden=(8,)) for g in ("left", "right")}).cost
@@ -420,7 +423,7 @@ def test_a_lost_team_comes_again_when_its_students_are_complete(race: Objective)
     ask(race, 8, 8)
     finish(race)
     race.end_race()
-    ((_, lost),) = race.lost.items()
+    ((_, lost),) = race.teams.lost.items()
     assert lost.rung == 0
     for group in ("left", "right"):  # others needed them
         while not race.schooling.has(group, race.schooling.bank.last(lost.candidate[group])):
@@ -435,8 +438,8 @@ def test_a_team_that_was_played_is_told_even_where_it_had_lost(race: Objective) 
     """The same team may lose in one trial and come through in another that began before."""
     ask(race, 6, 6)
     finish(race)
-    (team,) = race.played
-    race.lost[team] = Lost(candidate=race.played[team].candidate, reason="slow", rung=1)
+    (team,) = race.teams.played
+    race.teams.lost[team] = Lost(candidate=race.teams.played[team].candidate, reason="slow", rung=1)
     ask(race, 6, 6)
     assert last(race).state.name == "COMPLETE"
 

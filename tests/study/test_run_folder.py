@@ -177,6 +177,12 @@ def test_a_folder_that_cannot_be_written(setup: Setup, tmp_path: Path, below: st
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_a_folder_that_no_address_can_hold(setup: Setup, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"cannot hold \{ \}; choose another --out"):
+        open_run(tmp_path / "{x}", setup, None)
+    assert not (tmp_path / "{x}").exists()
+
+
 def test_what_is_no_run(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(RunError, match=r"is no kdnas run \(it has no run.json\); give the folder of --out"):

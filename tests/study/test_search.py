@@ -96,7 +96,7 @@ def test_a_student_is_trained_once_for_all_groups_of_a_pool(finished: tuple[Path
     # `left` and `right` share the teacher: at most the ancestor of 16 units and, at three rungs, its children of 8, 6
     # and 4.
     assert notes.last is not None
-    assert notes.last.students == len(list((run / "bank").iterdir())) <= 1 + 3 * 3
+    assert notes.last.trainings == len(list((run / "bank").iterdir())) <= 1 + 3 * 3
     assert (notes.last.ended, notes.last.failed, notes.last.running) == (6, 0, 0)
     assert notes.last.done == states(run).count("COMPLETE")
     assert notes.last.rejected + notes.last.outraced == states(run).count("PRUNED")

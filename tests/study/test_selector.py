@@ -100,9 +100,10 @@ def test_a_group_that_is_not_there() -> None:
         parse_selector("duo.flops<2k").choose(FRONT)
 
 
-def test_what_the_target_does_not_measure_has_no_knee() -> None:
-    with pytest.raises(BudgetError, match="selector 'knee flash': the target of this front does not measure flash"):
-        parse_selector("knee flash").choose(FRONT)
+@pytest.mark.parametrize("text", ["knee flash", "min flash", "flash<8KiB", "team.flash<8KiB, max retention"])
+def test_what_the_target_does_not_measure_decides_nothing(text: str) -> None:
+    with pytest.raises(BudgetError, match=f"selector '{text}': the target of this front does not measure flash"):
+        parse_selector(text).choose(FRONT)
 
 
 def test_the_cheapest_of_those_near_the_best() -> None:

@@ -29,7 +29,23 @@ def test_what_a_student_does_not_need() -> None:
         network.linears[1].bias.zero_()
     student = Student(spec, SPACES, network).eval()
     views = np.random.default_rng(0).standard_normal((2000, 4)).astype(np.float32)
-    assert needless_features(student, views) == [2]
+    assert needless_features([student], views) == [2]
+
+
+def test_of_two_that_say_the_same_one_is_needed() -> None:
+    """It names the larger of a number and the mean of two that are always equal: either will do, but not neither."""
+    spec = StudentSpec(family="mlp", base=(2,), hidden=(2,))
+    network = FAMILY.build(spec, SPACES.inputs, torch.Generator().manual_seed(0))
+    views = np.random.default_rng(0).standard_normal((2000, 4)).astype(np.float32)
+    views -= views.mean(0)
+    views[:, 2] = views[:, 1]
+    with torch.no_grad():
+        network.linears[0].weight.copy_(torch.tensor([[1e-6, -100.0, -100.0], [-1e-6, 100.0, 100.0]]))
+        network.linears[0].bias.zero_()
+        network.linears[1].weight.copy_(torch.eye(2))
+        network.linears[1].bias.zero_()
+    student = Student(spec, SPACES, network).eval()
+    assert needless_features([student], views) == [0, 1]
 
 
 def test_what_a_whole_front_does_without(write_study: WriteStudy) -> None:

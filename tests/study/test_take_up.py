@@ -71,25 +71,47 @@ def told(begin: Begin) -> Objective:
 def test_what_was_told_is_counted(told: Objective, begin: Begin) -> None:
     objective = resume(begin)
     assert objective.counts == told.counts == {"done": 2, "rejected": 1, "outraced": 1, "failed": 1}
-    assert objective.points == told.points
-    assert objective.lost == told.lost
-    assert len(objective.lost) == 1
+    assert objective.teams.points == told.teams.points
+    assert objective.teams.lost == told.teams.lost
+    assert len(objective.teams.lost) == 1
     assert len(objective.drafts.stored.get_trials()) == 5
     candidate = candidate_of(objective.setup, objective.drafts.stored.get_trials()[0])
     assert isinstance(candidate["left"], StudentSpec)
 
 
 def test_teams_that_were_played_come_back_whole(told: Objective, begin: Begin) -> None:
-    (team,), (was,) = resume(begin).played.values(), told.played.values()
+    (team,), (was,) = resume(begin).teams.played.values(), told.teams.played.values()
     assert (team.candidate, team.score, team.objectives) == (was.candidate, was.score, was.objectives)
     assert team.predicted == was.predicted
     np.testing.assert_array_equal(team.returns, np.arange(64) / 64 + 4)
 
 
-def test_a_team_whose_returns_are_gone_ends_in_a_sentence(told: Objective, begin: Begin) -> None:
+def test_a_team_whose_returns_are_gone_is_played_again(told: Objective, begin: Begin) -> None:
     (told.kept.path / f"{team_name(0)}.npy").unlink()
-    with pytest.raises(RunError, match=r"team-0000.npy: is damaged"):
+    objective = begin()
+    workers_of(objective).other["team 6-6 of 64 episodes"] = np.arange(64) / 64 + 4
+    take_up(objective)
+    assert workers_of(objective).log == ["team 6-6 of 64 episodes"]
+    (team,) = objective.teams.played.values()
+    np.testing.assert_array_equal(team.returns, np.arange(64) / 64 + 4)
+    assert workers_of(resume(begin)).log == []
+
+
+def test_a_team_whose_returns_are_damaged_ends_in_a_sentence(told: Objective, begin: Begin) -> None:
+    (told.kept.path / f"{team_name(0)}.npy").write_bytes(b"x")
+    with pytest.raises(RunError, match=r"team-0000.npy: is damaged .*; delete it, it will be played again"):
         resume(begin)
+
+
+def test_every_trial_of_a_team_has_its_returns(told: Objective) -> None:
+    """Whichever of them played: another one may be read first."""
+    first, second = (told.kept.load(team_name(number)) for number in (0, 3))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_team_that_failed_is_not_proposed_when_the_search_goes_on(told: Objective, begin: Begin) -> None:
+    (failed,) = resume(begin).teams.unplayable
+    assert [spec.hidden for spec in failed.values()] == [(4,), (4,)]
 
 
 def test_those_that_ended_keep_their_place_in_the_race(told: Objective, begin: Begin) -> None:
@@ -102,7 +124,7 @@ def test_those_that_ended_keep_their_place_in_the_race(told: Objective, begin: B
     assert objective.field.standings == told.field.standings
     assert objective.field.promoted == told.field.promoted == {0: {0}}
     # What is told of the margin comes of the same teams.
-    assert objective.field.margin == pytest.approx(abs(told.points[0][0] - 0.4))
+    assert objective.field.margin == pytest.approx(abs(told.teams.points[0][0] - 0.4))
     # Who comes now is compared with those that ended: nobody waits beside nobody.
     objective.field.margin = 0.0
     ask(objective, 8, 6)

@@ -17,9 +17,11 @@ import echo
 import pytest
 
 from kdnas.errors import EnvError, RunError, StudentError
+from kdnas.study import crew
 from kdnas.study.crew import WorkerLostError
 from kdnas.study.leases import Leases
 from kdnas.study.room import Room
+from kdnas.study.seat import Seat
 from kdnas.study.workers import Workers, default_workers, failure_reason, result_of
 
 
@@ -234,6 +236,22 @@ def test_what_the_initializer_raises_is_raised_by_every_task() -> None:
         for _ in range(2):
             future = finish(pool, pool.submit(echo.add, 1, 2))
             assert failure_reason(future.exception()).startswith("ZeroDivisionError: ")
+
+
+def test_where_the_system_has_no_process_it_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More often than a worker may die as it starts."""
+    refusals, said, start = [OSError(11, "Resource temporarily unavailable")] * 5, list[str](), Seat.start
+
+    def start_later(seat: Seat) -> None:
+        if refusals:
+            raise refusals.pop()
+        start(seat)
+
+    monkeypatch.setattr(Seat, "start", start_later)
+    monkeypatch.setattr(crew, "START_PAUSE_S", 0.01)
+    with Workers(1, os.getpid, (), leases=Leases(patience_s=20), say=said.append) as workers:
+        assert finish(workers, workers.submit(echo.add, 1, 10)).result() == 11
+    assert said == ["a worker cannot be started (Resource temporarily unavailable); asking again"]
 
 
 def test_workers_that_die_at_once_end_in_a_sentence() -> None:

@@ -49,6 +49,10 @@ class RunError(KdnasError):
     """A run folder or storage that is missing, locked, not writable or belongs to another search."""
 
 
+class ScratchError(KdnasError):
+    """A temporary folder that cannot be made or written."""
+
+
 class DiskFullError(RunError):
     """A disk without room: a search waits until there is some."""
 

@@ -5,7 +5,6 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -25,6 +24,7 @@ from kdnas.export.c_source import (
 from kdnas.export.c_student import TRACK, CStudent
 from kdnas.export.c_vectors import ROWS, Vectors, write_test, write_vectors
 from kdnas.export.exporter import AGREEMENT, SAME_ACTION, Artifact, check_recorded
+from kdnas.export.scratch import scratch_folder
 from kdnas.policies.actions import Box, Discrete, MultiDiscrete
 from kdnas.policies.arrays import Actions, Bools, Floats
 from kdnas.students.integer import decide
@@ -68,11 +68,11 @@ class CExporter:
             "vectors.h": write_vectors(students, vectors),
             "Makefile": MAKEFILE.replace("{macro}", self.prefix.upper()),
         }
-        with TemporaryDirectory(prefix="kdnas-") as place:
+        with scratch_folder() as place:
             for name, text in texts.items():
-                (Path(place) / name).write_text(text, encoding="ascii")
-            artifact = self._compare(Path(place), students, recorded)
-            _put(Path(place), folder, tuple(texts))
+                (place / name).write_text(text, encoding="ascii")
+            artifact = self._compare(place, students, recorded)
+            _put(place, folder, tuple(texts))
         _logger.info("%s: C of %d groups, acts as its students on %d of %d rows", folder, len(students),
                      artifact.agreed_rows, artifact.checked_rows)  # fmt: skip
         return artifact

@@ -1,7 +1,6 @@
 """`CPolicy`: generated C that plays."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from kdnas.errors import StudentError
 from kdnas.export.c_library import CLibrary, compile_library, find_compiler
 from kdnas.export.c_source import name_groups
 from kdnas.export.c_student import CStudent
+from kdnas.export.scratch import scratch_folder
 from kdnas.policies.arrays import Actions
 from kdnas.policies.scene import Scene
 from kdnas.students.team import Team
@@ -29,8 +29,8 @@ class CPolicy:
         compiler = find_compiler()
         if compiler is None:
             raise StudentError(f"{folder}: running its C needs a C compiler; install one (build-essential)")
-        with TemporaryDirectory(prefix="kdnas-") as place:
-            path = Path(place) / "team.so"
+        with scratch_folder() as place:
+            path = place / "team.so"
             compile_library(compiler, folder, path, prefix=prefix, trace=False)
             self._library = CLibrary(path, prefix=prefix)  # it stays loaded
         names = name_groups(team, prefix)

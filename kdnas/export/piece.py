@@ -4,7 +4,6 @@ import copy
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from kdnas.errors import StudentError
 from kdnas.export.graph import OPSET
+from kdnas.export.scratch import scratch_folder
 from kdnas.students.student import Student
 
 if TYPE_CHECKING:
@@ -67,16 +67,19 @@ def trace(network: nn.Module, probe: tuple[Tensor, ...], *, group: str) -> Piece
 
     Raises:
         StudentError: it holds something that has no ONNX form.
+        ScratchError: there is no room for a temporary file.
     """
     import onnx
 
     own = copy.deepcopy(network).eval()
     quantized = isinstance(own, Student) and own.spec.bits.quantized
-    with TemporaryDirectory(prefix="kdnas-") as folder, warnings.catch_warnings():
+    with scratch_folder() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's news of its own successor
-        path = Path(folder) / "piece.onnx"
+        path = folder / "piece.onnx"
         try:
             _export(_Rows(own) if isinstance(own, Student) else own, probe, path, quantized=quantized)
+        except OSError:
+            raise
         except Exception as error:  # a plugin's network may raise anything
             raise StudentError(
                 f"{own.spec if isinstance(own, Student) else type(own).__name__} has no ONNX form: {error}; "

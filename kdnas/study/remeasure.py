@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from kdnas.budgets.cost import TeamCost
-from kdnas.errors import RunError
+from kdnas.errors import RunError, StudentError
 from kdnas.policies.arrays import Floats
 from kdnas.profiling.pricer import with_measurement
 from kdnas.profiling.target import Measurement, Target
@@ -43,27 +43,33 @@ def remeasure(
     """The members at the price of their finished students, measured while nothing else runs.
 
     During the search a shape is measured once, with any weights, while others may use the machine. Who breaks the
-    budget here leaves the front, with a message; so it is said where the machine was not as fast all the while. `teams`
-    are those of the members, by trial.
+    budget here, or does not run, leaves the front, with a message; so it is said where the machine was not as fast all
+    the while. `teams` are those of the members, by trial.
 
     Raises:
         RunError: nobody is left.
-        StudentError: the target cannot run a student.
+        StudentError: nobody is left, and somebody did not run.
     """
     known: dict[tuple[str, str], Measurement] = {}
-    kept = []
+    kept: list[Member] = []
+    failed: StudentError | None = None
     for member in members:
         costs = {}
-        for group, student in teams[member.trial].students.items():
-            key = setup.pools[group].name, weights_digest(student)
-            if key not in known:
-                known[key] = taken = measure_student(target, student, recorded[group], REPEATS)
-                if taken.drift > DRIFT:
-                    watch.message(
-                        f"{student.spec} of {group} was measured on a restless machine: while it was, the reference "
-                        f"kernel drifted by {taken.drift:.0%}"
-                    )
-            costs[group] = with_measurement(member.cost.agents[group], known[key])
+        try:
+            for group, student in teams[member.trial].students.items():
+                key = setup.pools[group].name, weights_digest(student)
+                if key not in known:
+                    known[key] = taken = measure_student(target, student, recorded[group], REPEATS)
+                    if taken.drift > DRIFT:
+                        watch.message(
+                            f"{student.spec} of {group} was measured on a restless machine: while it was, the "
+                            f"reference kernel drifted by {taken.drift:.0%}"
+                        )
+                costs[group] = with_measurement(member.cost.agents[group], known[key])
+        except StudentError as error:
+            failed = error
+            watch.message(f"trial {member.trial} leaves the front: {error}")
+            continue
         cost = TeamCost(agents=costs, seats=member.cost.seats)
         broken = {text: share for text, share in setup.budget.violations(cost, member.teacher).items() if share > 0}
         if broken:
@@ -74,6 +80,8 @@ def remeasure(
             )
         else:
             kept.append(replace(member, cost=cost))
+    if not kept and failed is not None:
+        raise failed
     if not kept:
         raise RunError(
             f"none of the {len(members)} teams of the front meets the budget when it is measured again at the end; "

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from kdnas.errors import DiskFullError
+from kdnas.errors import DiskFullError, ScratchError
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -95,10 +95,9 @@ class Room:
             if self._full:
                 return
             self._full = True
-        self._say(
-            f"the disk of {self.folder} is full ({error}); the search waits until there is room and then goes on; "
-            "Ctrl-C ends it"
-        )
+        elsewhere = any(isinstance(cause, ScratchError) for cause in causes_of(error))
+        disk = "a disk" if elsewhere else f"the disk of {self.folder}"
+        self._say(f"{disk} is full ({error}); the search waits until there is room and then goes on; Ctrl-C ends it")
 
     def is_there(self) -> bool:
         """Whether there is room again; says so once."""

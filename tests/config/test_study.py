@@ -96,7 +96,10 @@ def test_every_table_is_strict():
             "[teacher.train] entropy[0]: must be greater than",
         ),
         ({"distill": {"temperature": 0.0}}, "[distill] temperature: must be greater than 0"),
-        ({"teacher": {"checkpoint": "t", "train": {"entropy": []}}}, "[teacher.train] entropy: must have at least 1 item"),
+        (
+            {"teacher": {"checkpoint": "t", "train": {"entropy": []}}},
+            "[teacher.train] entropy: must have at least 1 item",
+        ),
         ({"evaluation": {"final_episodes": 1}}, "[evaluation] final_episodes: must be greater than or equal to 2"),
         ({"search": {"seed": 2**31}}, "[search] seed: must be less than or equal to 2147483647"),
         ({"search": {"workers": -1}}, "[search] workers: must be greater than or equal to 0"),

@@ -110,9 +110,8 @@ def test_a_played_team_that_is_not_on_the_front_is_assembled(
     shutil.rmtree(copied / "students")  # what lies there would only be copied, and here all may be on the front
     trials = trials_of(copied)
     on_front = {member.trial for member in finished[1]}
-    other = min(
-        (trial.number for trial in trials if trial.state.name == "COMPLETE"), key=lambda number: (number in on_front, number)
-    )
+    played = [trial.number for trial in trials if trial.state.name == "COMPLETE"]
+    other = min(played, key=lambda number: (number in on_front, number))
     team = load_student(export_trial(copied, other, tmp_path / "other", "onnx"))
     assert team.card.trial == other
     assert team.card.cost["flops"] == trials[other].values[1]

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from kdnas.errors import RunError
+from kdnas.errors import RunError, StudentError
 from kdnas.policies.arrays import Floats
 from kdnas.profiling import Measurement
 from kdnas.students import Student, load_family
 from kdnas.study.deliver import recorded_rows
-from kdnas.study.front import read_front
+from kdnas.study.front import Member, read_front
 from kdnas.study.remeasure import REPEATS, measure_student, remeasure
 from kdnas.study.setup import Setup, open_study, read_study
 from kdnas.study.tasks import make_bank, record_demonstrations
@@ -29,6 +29,15 @@ class Aged(WidthTarget):
         self.asked.append(f"{student.spec} on {len(views)} rows")
         units = float(sum(student.spec.hidden))
         return Measurement(p50_s=units, p95_s=units, p99_s=units, flash_bytes=7, ram_bytes=9, drift=self.drift)
+
+
+class Picky(Aged):
+    """Does not run students of 8 units."""
+
+    def measure_student(self, student: Student, views: Floats) -> Measurement:
+        if sum(student.spec.hidden) == 8:
+            raise StudentError(f"{student.spec}: too many units")
+        return super().measure_student(student, views)
 
 
 class Wavering(WidthTarget):
@@ -98,6 +107,25 @@ def test_members_get_the_price_of_their_own_weights(copied: Path, write_study: W
     none = replace(setup, budget=open_study(read_study(write_study("echo"), budget=["latency<1us"])).budget)
     with pytest.raises(RunError, match=r"none of the \d+ teams of the front meets the budget when it is measured"):
         remeasure(none, target, members, teams, recorded, notes)
+
+
+def test_who_does_not_run_leaves_the_front(copied: Path, write_study: WriteStudy) -> None:
+    setup = open_study(read_study(write_study("echo"), budget=BUDGET))
+    members, notes = list(read_front(copied / "front.json")), Notes()
+    recorded = recorded_rows(setup, record_demonstrations(setup, copied))
+    bank = make_bank(setup, copied)
+    teams = {member.trial: bank.team(setup.spec, setup.pools, member.candidate) for member in members}
+
+    def picked(member: Member) -> bool:
+        return any(spec.hidden == (8,) for spec in member.candidate.values())
+
+    assert {picked(member) for member in members} == {True, False}
+    kept = remeasure(setup, Picky(), members, teams, recorded, notes)
+    assert [member.trial for member in kept] == [member.trial for member in members if not picked(member)]
+    assert all("leaves the front: mlp 8 " in text for text in notes.messages)
+    assert len(notes.messages) == len(members) - len(kept)
+    with pytest.raises(StudentError, match="too many units"):
+        remeasure(setup, Picky(), [member for member in members if picked(member)], teams, recorded, notes)
 
 
 def test_a_restless_machine_is_said_once_a_student(copied: Path, write_study: WriteStudy) -> None:

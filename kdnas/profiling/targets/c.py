@@ -4,10 +4,10 @@ import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from kdnas.errors import ConfigError, StudentError
 from kdnas.export.c_library import COMPILERS, find_compiler
+from kdnas.export.scratch import scratch_folder
 from kdnas.policies.arrays import Floats
 from kdnas.profiling.machine import cpu_model
 from kdnas.profiling.target import Measurement
@@ -103,8 +103,7 @@ class CTarget(CompiledTarget):
         return {"compiler": version, "flags": self.flags, "cpu": cpu_model(), "threads": "1"}
 
     def run(self, student: Student, views: Floats | None) -> Measurement:
-        with TemporaryDirectory(prefix="kdnas-") as place:
-            folder = Path(place)
+        with scratch_folder() as folder:
             (folder / REFERENCE).mkdir()
             programs = {
                 PREFIX: write_program(student, folder, views),

@@ -5,9 +5,9 @@ import re
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from kdnas.errors import ConfigError, StudentError
+from kdnas.export.scratch import scratch_folder
 from kdnas.policies.arrays import Floats
 from kdnas.profiling.target import Measurement
 from kdnas.profiling.targets.compiled import CompiledTarget, run_program
@@ -218,8 +218,7 @@ class CortexTarget(CompiledTarget):
         return {"core": self.core.name, "compiler": versions[0], "counter": versions[1], "flags": self.optimise}
 
     def run(self, student: Student, views: Floats | None) -> Measurement:
-        with TemporaryDirectory(prefix="kdnas-") as place:
-            folder = Path(place)
+        with scratch_folder() as folder:
             program = write_program(student, folder, views)
             self._build(folder, program)
             emulate = [QEMU, "-machine", self.core.machine, *_COUNTING, "-kernel", str(folder / "program.elf")]
@@ -244,8 +243,7 @@ class CortexTarget(CompiledTarget):
         Raises:
             StudentError: it does not compile, or finds wrong rows.
         """
-        with TemporaryDirectory(prefix="kdnas-") as place:
-            folder = Path(place)
+        with scratch_folder() as folder:
             for name in ("team.h", "team.c", "test.c", "vectors.h"):
                 shutil.copyfile(exported / name, folder / name)
             (folder / "start.c").write_text(_START, encoding="ascii")

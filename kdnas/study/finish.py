@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from kdnas.distill.stage import Stage, lineage
 from kdnas.errors import RunError, StudentError
 from kdnas.evaluation.paired import retention_parts
@@ -15,7 +17,7 @@ from kdnas.students.team import Team
 from kdnas.study.deliver import deliver, target_card
 from kdnas.study.front import Member, ParetoFront, final_name, hypervolume, make_front, non_dominated, thin
 from kdnas.study.gate import Gate
-from kdnas.study.objective import Objective
+from kdnas.study.objective import Objective, team_name
 from kdnas.study.returns import Returns
 from kdnas.study.run_folder import RunFolder
 from kdnas.study.setup import Setup
@@ -44,30 +46,59 @@ def references(run: RunFolder, workers: Workers, name: str, seeds: list[int], *,
 
 
 def best_members(objective: Objective, study: "optuna.Study", gate: Gate) -> list[Member]:
-    """The non-dominated trials, with their search scores."""
+    """The non-dominated trials, with the scores of all search episodes.
+
+    A team stops playing when its place is clear, and one that was lucky until then would keep better ones off the
+    front. So those that are on it play the rest, and so do those that take their places.
+
+    Raises:
+        KdnasError: as `restore_students` and `result_of`.
+    """
     from optuna.trial import TrialState
 
     limits = [item.text for item in gate.budget.constraints]
     told = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
-    complete = [trial for trial in told if meets(trial, limits)]
     members = []
-    for index in non_dominated([(trial.values[0], trial.values[1], trial.values[2]) for trial in complete]):
-        trial = complete[index]
+    for trial in (trial for trial in told if meets(trial, limits)):
         candidate = candidate_of(objective.setup, trial)
         verdict = gate.judge(candidate, measure_all=True)
-        if not verdict.feasible:  # priced by the same records as in the search, so this is never seen twice
-            continue
-        members.append(
-            Member(
-                trial=trial.number,
-                path=None,
-                candidate=candidate,
-                score=Score.from_json(trial.user_attrs["score"]),
-                cost=verdict.cost,
-                teacher=gate.pricer.teacher_cost(),
+        if verdict.feasible:  # priced by the same records as in the search, so it always is
+            score, teacher = Score.from_json(trial.user_attrs["score"]), gate.pricer.teacher_cost()
+            member = Member(
+                trial=trial.number, path=None, candidate=candidate, score=score, cost=verdict.cost, teacher=teacher
             )
-        )
-    return members
+            members.append(member)
+    while True:
+        front = non_dominated([member.objectives for member in members])
+        short = [place for place in front if members[place].score.retention.episodes < len(objective.schooling.seeds)]
+        if not short:
+            return [members[place] for place in front]
+        for place, score in zip(short, play_the_rest(objective, [members[place] for place in short]), strict=True):
+            members[place] = replace(members[place], score=score)
+
+
+def play_the_rest(objective: Objective, members: list[Member]) -> list[Score]:
+    """Scores of members on all search episodes, of which they have played the first.
+
+    Raises:
+        KdnasError: as `restore_students` and `result_of`.
+    """
+    restore_students(objective, members)
+    seeds, losses, kept = objective.schooling.seeds, objective.schooling.losses, objective.kept
+    names = [team_name(member.trial) for member in members]
+    futures = [
+        objective.workers.submit(play_team, players(objective, member), seeds[len(kept.load(name)) :], False)
+        if not kept.has(f"{name}-all")
+        else None
+        for member, name in zip(members, names, strict=True)
+    ]
+    scores = []
+    for member, name, future in zip(members, names, futures, strict=True):
+        if future is not None:
+            rest = result_of(future, f"playing trial {member.trial}")
+            kept.keep(f"{name}-all", np.concatenate([kept.load(name), rest]))
+        scores.append(make_score(kept.load(f"{name}-all"), losses.teacher, losses.random))
+    return scores
 
 
 def thin_members(members: list[Member], count: int, watch: Watch) -> list[Member]:

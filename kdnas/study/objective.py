@@ -57,7 +57,10 @@ class Objective:
     def __post_init__(self) -> None:
         table = self.setup.config.evaluation
         self.field = Field(reduction=self.setup.config.search.reduction)
-        self.stages = stages(len(self.schooling.seeds), min(table.first_episodes, len(self.schooling.seeds)))
+        teacher, random = self.schooling.losses.teacher, self.schooling.losses.random
+        counts = stages(len(teacher), min(table.first_episodes, len(teacher)))
+        # Where rewards are rare, the teacher may be no better than random play in the first episodes.
+        self.stages = [count for count in counts if teacher[:count].mean() > random[:count].mean()]
 
     @property
     def last_rung(self) -> int:

@@ -80,8 +80,6 @@ def _play_again(objective: Objective, candidate: Candidate, episodes: int) -> Re
     """The returns of a team whose file is gone: on the same episodes they are the same."""
     stages = {group: objective.schooling.bank.last(spec) for group, spec in candidate.items()}
     playing = objective.workers.submit(play_team, stages, objective.schooling.seeds[:episodes], False)
-    while not playing.done():
-        objective.workers.wait([playing])
     returns: Returns = result_of(playing, "playing a team again whose returns are gone")
     return returns
 

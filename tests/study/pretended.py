@@ -22,6 +22,19 @@ TEACHER, RANDOM = 5.0, 5 / 3
 """What both return in every episode."""
 
 
+class Asked(Future[Any]):
+    """A task's future that ends it when it is asked for what came of it."""
+
+    def __init__(self, workers: "Pretended") -> None:
+        super().__init__()
+        self._workers = workers
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        if not self.done():
+            self._workers.wait([self])
+        return super().exception(timeout)
+
+
 class Pretended:
     """Takes tasks, and ends the oldest one a wait."""
 
@@ -38,7 +51,7 @@ class Pretended:
         """Name of a play -> what it returns instead."""
 
     def submit(self, task: Any, *arguments: Any) -> "Future[Any]":
-        future: Future[Any] = Future()
+        future = Asked(self)
         self.tasks.append((name_of(task, arguments), task, arguments, future))
         return future
 

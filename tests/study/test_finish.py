@@ -1,8 +1,14 @@
+from pathlib import Path
+
+import pytest
 from fronts import cost, member
 
-from kdnas.study.finish import thin_members
+from kdnas.study.finish import best_members, thin_members
+from kdnas.study.objective import Objective
+from kdnas.study.setup import open_study, read_study
 
-from .conftest import Notes
+from .conftest import Notes, WriteStudy
+from .pretended import Pretended, ask, finish, log_of, pretend
 
 # 3 x 100 MACs of the teacher's 3 x 10,000 are 2 decades less, 400 of its 40,000 bytes too: .9 x 2 x 2 = 3.6. The
 # second has .5 x 3 x 3 = 4.5, of which .5 x 2 x 2 = 2 lie inside the first. The third adds .1 x 1 x 1 at the top.
@@ -31,3 +37,38 @@ def test_teams_that_retain_nothing_hold_no_hypervolume() -> None:
     notes = Notes()
     assert [one.trial for one in thin_members(nothing, 1, notes)] == [1]
     assert "100.0 %" in notes.messages[0]
+
+
+@pytest.fixture
+def lucky(write_study: WriteStudy, tmp_path: Path) -> Objective:
+    """A team of 6 units retains .7 in all of 128 episodes, and a dearer one of 8 units .85 in the 32 that it played."""
+    episodes = {"search_episodes": 128, "first_episodes": 32}
+    path = write_study("plain", **{"distill.rungs": [1.0], "evaluation": episodes})
+    objective = pretend(open_study(read_study(path, budget=["flops<=96"])), tmp_path / "run")
+    ask(objective, 6, 6)
+    finish(objective)
+    assert isinstance(objective.workers, Pretended)
+    objective.workers.other["team 8-8 of 32 episodes"] = 4.5
+    ask(objective, 8, 8)
+    finish(objective)
+    scores = [trial.user_attrs["score"]["retention"] for trial in objective.drafts.stored.get_trials()]
+    assert [score["episodes"] for score in scores] == [128, 32]
+    log_of(objective).clear()
+    return objective
+
+
+@pytest.mark.parametrize(
+    ("rest", "front"),
+    [
+        (4.5, {0: 0.7, 1: 0.85}),
+        (3.0, {0: 0.7}),  # (32 x 4.5 + 96 x 3) / 128 = 3.375 retains .5125, for more
+    ],
+)
+def test_who_is_on_the_front_plays_all_episodes(lucky: Objective, rest: float, front: dict[int, float]) -> None:
+    assert isinstance(lucky.workers, Pretended)
+    lucky.workers.other["team 8-8 of 96 episodes"] = rest
+    for _ in range(2):  # and once only
+        members = best_members(lucky, lucky.drafts.stored, lucky.gate)
+        assert {one.trial: one.score.retention.mean for one in members} == pytest.approx(front)
+        assert all(one.score.retention.episodes == 128 for one in members)
+    assert log_of(lucky) == ["team 8-8 of 96 episodes"]

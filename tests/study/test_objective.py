@@ -1,6 +1,7 @@
 """The coordinator with workers that are none: each task ends as it is told, when it is told."""
 
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -523,3 +524,13 @@ def test_an_open_comparison_goes_on(staged: Objective) -> None:
     finish(staged)
     assert teams(staged) == ["team 8-8 of 32 episodes", "team 8-8 of 32 episodes", "team 8-8 of 64 episodes"]
     assert last(staged).state.name == "COMPLETE"
+
+
+def test_where_the_teacher_is_no_better_at_first_nobody_stops_there(write_study: WriteStudy, tmp_path: Path) -> None:
+    """Rewards may be rare: a retention of the first 32 episodes would mean nothing."""
+    episodes = {"search_episodes": 128, "first_episodes": 32}
+    setup = open_study(read_study(write_study("rare", **{"distill.rungs": [1.0], "evaluation": episodes})))
+    objective = pretend(setup, tmp_path / "rare")
+    losses = objective.schooling.losses
+    losses.teacher[:32], losses.random[:32] = 0.0, 0.0
+    assert replace(objective).stages == [64, 128]

@@ -210,7 +210,7 @@ def write_sixteen(folder: Path) -> Path:
     (folder / "sixteen.toml").write_text(tomli_w.dumps(tables))
     config = read_study(folder / "sixteen.toml").config
     spec = make_env(config.env, folder).spec
-    save_teacher(folder / "teacher", make_networks(spec, TrainTable()), spec.name, TrainTable(), 0, "benchmark")
+    save_teacher(folder / "teacher", make_networks(spec, TrainTable()), spec, TrainTable(), 0, "benchmark")
     return folder / "sixteen.toml"
 
 

@@ -9,7 +9,7 @@ from kdnas.compress.prune import prune
 from kdnas.config.study import DistillTable
 from kdnas.distill.classroom import Classroom
 from kdnas.distill.lessons import Lessons, split_tracks
-from kdnas.distill.losses import divergence, weighted_mean
+from kdnas.distill.losses import divergence
 from kdnas.distill.memory import LessonMemory
 from kdnas.distill.pool import Pool
 from kdnas.distill.stage import Stage, last_stage
@@ -36,9 +36,8 @@ def inherit(parent: Student, spec: StudentSpec, memory: LessonMemory, recipe: Di
     """
 
     def importance_loss(wider: Student) -> Tensor:
-        outputs, lessons, counted = answer(wider, memory, IMPORTANCE_ROWS, recipe)
-        actions = wider.spaces.actions
-        return weighted_mean(divergence(actions, outputs, lessons.parameters, lessons.masks, 1.0), counted)
+        outputs, lessons, _ = answer(wider, memory, IMPORTANCE_ROWS, recipe)
+        return divergence(wider.spaces.actions, outputs, lessons.parameters, lessons.masks, 1.0).mean()
 
     return prune(parent, spec, load_family(spec.family), importance_loss)
 

@@ -59,7 +59,7 @@ class Teaching:
         """The loss, a scalar, on about so many random rows; recurrent students get stretches of tracks."""
         with _Hearing(self._last if self._projector is not None else None) as hearing:
             outputs, lessons, counted = answer(self._student, memory, rows, self._recipe)
-        return self._weigh(outputs, lessons, counted, hearing.heard)
+        return self._weigh(outputs, lessons, hearing.rows(counted))
 
     @torch.no_grad()
     def held_out(self, lessons: Lessons) -> float:
@@ -69,7 +69,7 @@ class Teaching:
         outputs = student(lessons.views) if not student.hidden_size else _by_track(student, lessons)
         return float(divergence(self._actions, outputs, lessons.parameters, lessons.masks, 1.0).mean())
 
-    def _weigh(self, outputs: Tensor, lessons: Lessons, counted: Tensor | None, heard: list[Tensor]) -> Tensor:
+    def _weigh(self, outputs: Tensor, lessons: Lessons, heard: Tensor | None) -> Tensor:
         table, taught = self._recipe.loss, lessons.parameters
         terms = []
         far = outputs.new_zeros(len(outputs))
@@ -81,25 +81,23 @@ class Teaching:
             terms.append(table.cross_entropy * cross_entropy(self._actions, outputs, taught, lessons.masks))
         if table.q and self._q_temperature is not None:
             terms.append(table.q * q_error(self._actions, outputs, taught, lessons.masks, self._q_temperature))
-        if self._projector is not None and lessons.roles is not None:
-            hidden = torch.cat(heard) if len(heard) == 1 else torch.stack(heard, 1).flatten(0, 1)
-            terms.append(table.role * role_alignment(self._projector(hidden), lessons.roles))
+        if self._projector is not None and lessons.roles is not None and heard is not None:
+            terms.append(table.role * role_alignment(self._projector(heard), lessons.roles))
         total = sum(terms[1:], start=terms[0]) if terms else torch.zeros_like(far)
-        loss = weighted_mean(total, self._weights(far, lessons, counted))
+        loss = weighted_mean(total, self._weights(far, lessons))
         if table.relation and lessons.others is not None:
             own, his = (representation(self._actions, said, lessons.masks) for said in (outputs, taught))
             loss = loss + table.relation * relation(own, his, torch.split(lessons.others, self._other_outputs, -1))
         return loss
 
-    def _weights(self, far: Tensor, lessons: Lessons, counted: Tensor | None) -> Tensor | None:
+    def _weights(self, far: Tensor, lessons: Lessons) -> Tensor | None:
         """What each row weighs, (R,), None being 1."""
-        weights = counted
+        weights = None
         if lessons.advantages is not None:
             table = self._recipe.loss
-            own = advantage_weights(
+            weights = advantage_weights(
                 lessons.advantages, table.advantage_beta, table.advantage_low, table.advantage_high
             )
-            weights = own if weights is None else weights * own
         if self._threshold is not None:
             chosen = self._threshold.weights(far.detach(), lessons.advantages)
             weights = chosen if weights is None else weights * chosen
@@ -122,6 +120,13 @@ class _Hearing:
         if self._layer is not None:
             self._handle.remove()
 
+    def rows(self, places: Tensor | None) -> Tensor | None:
+        """What the layer was given in some rows, None being all: (R, H); None where there is no layer."""
+        if not self.heard:
+            return None
+        hidden = self.heard[0] if len(self.heard) == 1 else torch.stack(self.heard, 1).flatten(0, 1)
+        return hidden if places is None else hidden.index_select(0, places)
+
     def _hear(self, _layer: nn.Module, inputs: tuple[Any, ...]) -> None:
         self.heard.append(getattr(inputs[0], "value", inputs[0]))  # brevitas hands on a tensor with its scale
 
@@ -129,26 +134,27 @@ class _Hearing:
 def answer(
     student: Student, memory: LessonMemory, rows: int, recipe: DistillTable
 ) -> tuple[Tensor, Lessons, Tensor | None]:
-    """Outputs (R, N) of a student, the lessons (R) that it was asked, and which of them count, None being all."""
+    """Outputs (R, N) of a student, the lessons (R) of the same rows, and which of those it was asked they are (R,),
+    None being all: a recurrent student is asked some only to warm up."""
     views, lessons, counted = ask(student, memory, rows, recipe)
-    return student(views).flatten(0, -2), lessons, counted
+    outputs = student(views).flatten(0, -2)
+    return outputs if counted is None else outputs.index_select(0, counted), lessons, counted
 
 
 def ask(
     student: Student, memory: LessonMemory, rows: int, recipe: DistillTable
 ) -> tuple[Tensor, Lessons, Tensor | None]:
-    """Random views as a student reads them, (R, V) or, for a recurrent one, stretches (C, L, V); lessons and counted as
-    `answer` says."""
+    """Random views as a student reads them, (R, V) or, for a recurrent one, stretches (C, L, V); then the lessons of
+    those that count, and which they are, as `answer` says."""
     if not student.hidden_size:
         lessons = memory.batch(rows).to(student.device)
         return lessons.views, lessons, None
     length = recipe.sequence_steps
     windows = memory.windows(max(rows // length, 1), length, recipe.burn_in_steps)
-    lessons = windows.lessons.to(student.device)
-    counted = windows.counted.flatten().to(student.device, torch.float32)
-    # Rows of a mean weigh 1 on average, however many of them count.
-    weights = counted / counted.mean().clamp_min(1e-8)
-    return lessons.views.reshape(-1, length, student.spaces.observation_size), lessons, weights
+    counted = windows.counted.flatten() if windows.counted.any() else torch.ones(len(windows.lessons))
+    places = counted.nonzero().squeeze(1)
+    views = windows.lessons.views.reshape(-1, length, student.spaces.observation_size).to(student.device)
+    return views, windows.lessons.take(places).to(student.device), places.to(student.device)
 
 
 def _by_track(student: Student, lessons: Lessons) -> Tensor:

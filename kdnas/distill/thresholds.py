@@ -38,7 +38,8 @@ class AgreementThreshold:
         if self.threshold is None:
             self.threshold = here
         else:
-            self.threshold = self.threshold + (1 - self.momentum) * (here - self.threshold)
+            before = self.threshold.to(here.device)  # a student moves to where it plays, and is tuned there
+            self.threshold = before + (1 - self.momentum) * (here - before)
         kept = divergence >= self.threshold
         weights = (kept if kept.any() else torch.ones_like(kept)).to(divergence.dtype)
         if advantages is not None:

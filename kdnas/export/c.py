@@ -156,6 +156,9 @@ def _vectors(student: CStudent, recorded: Floats) -> Vectors:
     """Rows from all over the recording; of float students those whose action no rounding can change.
 
     Rows of a recurrent student are taken by whole tracks.
+
+    Raises:
+        StudentError: there are none.
     """
     mask = _masks(student, len(recorded))[-1]
     actions = student.student.spaces.actions
@@ -163,7 +166,7 @@ def _vectors(student: CStudent, recorded: Floats) -> Vectors:
     chosen = decide(actions, outputs, mask)
     robust = np.ones(len(recorded), np.bool_)
     if not student.integer and not isinstance(actions, Box):
-        step = np.float32(CLOSE) * np.abs(outputs).max()
+        step = np.float32(CLOSE) * np.abs(outputs).max(1, keepdims=True)
         nudged = [decide(actions, outputs - step * np.eye(outputs.shape[1], dtype=np.float32)[index], mask)
                   for index in range(outputs.shape[1])]  # fmt: skip
         robust = np.array([all((each[row] == chosen[row]).all() for each in nudged) for row in range(len(recorded))])
@@ -171,8 +174,13 @@ def _vectors(student: CStudent, recorded: Floats) -> Vectors:
     begins = range(0, max(len(recorded) - length + 1, 1), length)
     tracks = [np.arange(len(recorded))[begin : begin + length] for begin in begins]
     tracks = [track for track in tracks if robust[track].all()]
+    if not tracks:
+        raise StudentError(
+            f"export: {student.student.spec}: its outputs are nearly equal in all recorded rows, so that rounding "
+            "decides what it does, and no test of its C could be written"
+        )
     spread = np.linspace(0, len(tracks) - 1, min(ROWS // length, len(tracks))).astype(np.int64)
-    rows = np.concatenate([np.arange(0), *(tracks[index] for index in spread)])
+    rows = np.concatenate([tracks[index] for index in spread])
     return Vectors(
         observations=recorded[rows].astype(np.float32),
         mask=None if mask is None else mask[rows],

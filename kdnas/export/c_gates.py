@@ -92,7 +92,7 @@ static void kdnas_cell_{bits}(const uint8_t *weights, const int32_t *biases, con
             const int32_t candidate = kdnas_tanh(gates[2u * units + at] + kdnas_share(reset, sums[2][i]));
             const int32_t before = ((int32_t)held[at] - zero) * ((int32_t)1 << drop);
             const int32_t mixed = candidate + kdnas_share(update, before - candidate);
-            const uint32_t whole = (uint32_t)(mixed + {one}) + (1u << (drop - 1u)), above = whole >> drop;
+            const uint32_t whole = (uint32_t)(mixed + {one}) + ((uint32_t)1 << (drop - 1u)), above = whole >> drop;
             const uint32_t steps = above - (whole == above << drop ? above & 1u : 0u); /* half to even */
             into[at] = (kdnas_value)(steps < 2u * (uint32_t)zero ? steps : 2u * (uint32_t)zero - 1u);
         }}

@@ -47,7 +47,7 @@ static inline uint32_t kdnas_steps(uint64_t wide, uint32_t one)
     if (wide >= 0xFF000000u)
         return one;
     /* As many steps as a little more, and what is left fits 32 bits. */
-    const uint32_t sum = wide < 0xFEFF0000u ? (uint32_t)wide : 0xFEFF0000u, whole = (1u << 24) + sum;
+    const uint32_t sum = wide < 0xFEFF0000u ? (uint32_t)wide : 0xFEFF0000u, whole = ((uint32_t)1 << 24) + sum;
     /* Half steps: at most one too few, because the divisor is too large by 256 at most. */
     const uint32_t halves = (sum / ((whole >> 8) + 1u) * (2u * one)) >> 8;
     return (halves + (2u * one * sum - halves * whole >= whole) + 1u) >> 1;
@@ -104,7 +104,7 @@ static inline uint32_t kdnas_power(uint32_t size, int exponent, uint32_t most)
     if (exponent >= 0)
         return size > most >> exponent ? most : size << exponent;
     const unsigned less = (unsigned)(-exponent - 1);
-    const uint32_t odd = (size >> less) >> 1 & 1u, rounded = ((size + ((1u << less) - 1u) + odd) >> less) >> 1;
+    const uint32_t odd = (size >> less) >> 1 & 1u, rounded = ((size + (((uint32_t)1 << less) - 1u) + odd) >> less) >> 1;
     return rounded < most ? rounded : most;
 }
 """

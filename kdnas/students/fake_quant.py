@@ -1,6 +1,6 @@
 """`FakeQuantMlp`: what a `QuantMlp` computes, in a few plain torch operations, to train its parameters faster."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +68,12 @@ class FakeQuantMlp(nn.Module):
         self._integers: list[Tensor] = []
         self._settled: list[Tensor] = []
         """Masks of the integers that hold, in the shapes of the weights; empty while every weight is rounded."""
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """Where the parameters go (`to`, `cpu`), what is settled goes too."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._integers, self._settled = ([fn(tensor) for tensor in own] for own in (self._integers, self._settled))
+        return self
 
     def forward(self, observations: Tensor) -> Tensor:
         values = observations

@@ -51,8 +51,8 @@ UNIT_BITS = 24
 ONE = 1 << UNIT_BITS
 """1 in the steps of functions with a curve."""
 
-GATE_LIMIT = 1 << 30
-"""Largest sum of a gate, 64: its sigmoid and tanh have long ended, and two of them still are 32 bits."""
+GATE_LIMIT = (1 << 30) - 1
+"""Largest sum of a gate, 64: its sigmoid and tanh have long ended, and two of them still are 32 bits with a sign."""
 
 KNOT_BITS, KNOTS = 21, 65
 """Tanh is written down at multiples of 2^21 steps, which is 1/8, from 0 to 8."""

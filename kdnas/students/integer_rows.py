@@ -105,8 +105,8 @@ class IntegerRows:
         ratios = self.scales.astype(np.float64) * shares * 2.0**UNIT_BITS
         if self.power_of_two:
             return self._layer(self.biases, exponents=_exponents(ratios), **what)
-        # A step of the accumulator may be worth 127, where every curve has nearly ended; the shift is at least 1 so.
-        factors, shift = fixed_point(np.minimum(ratios, 2.0**31 - 1))
+        # A step of the accumulator may be worth 64, where every curve has nearly ended; the shift is at least 1 so.
+        factors, shift = fixed_point(np.minimum(ratios, 2.0**30 - 1))
         return self._layer(self.biases, factors=factors, shift=shift, **what)
 
     def _layer(self, biases: NDArray[np.float64], **what: Any) -> IntegerLayer:

@@ -20,6 +20,9 @@ SMALLEST_RANGE = 1e-10
 SMALLEST_POWER = 2.0**-33
 """The same where scales are powers of two."""
 
+MOST_ROUNDED = 1 << 22
+"""Weights that are rounded at once, while the best range is looked for among many."""
+
 STATISTICS_BATCHES = 30
 """Batches in training mode from which a fresh activation quantizer takes its first scale; later ones learn it."""
 
@@ -159,6 +162,8 @@ def _largest(weight: Tensor) -> Tensor:
 
 def _best(weight: Tensor, candidates: Tensor, scales: Tensor, limit: int) -> Tensor:
     """Per row, of candidates (rows, C) the one (rows, 1) whose scale (rows, C) has the least squared error."""
-    rounded = (weight[:, None] / scales[..., None]).round().clamp(-limit, limit) * scales[..., None]
-    errors = (rounded - weight[:, None]).square().sum(-1)
-    return candidates.gather(1, errors.argmin(1, keepdim=True))
+    errors = []
+    for some in torch.split(scales, max(1, MOST_ROUNDED // weight.numel()), 1):
+        rounded = (weight[:, None] / some[..., None]).round().clamp(-limit, limit) * some[..., None]
+        errors.append((rounded - weight[:, None]).square().sum(-1))
+    return candidates.gather(1, torch.cat(errors, 1).argmin(1, keepdim=True))

@@ -78,7 +78,10 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def _facts(opened: Any) -> dict[str, Any]:
-    facts = json.loads((opened.metadata() or {}).get(_FACTS, "null"))
+    try:
+        facts = json.loads((opened.metadata() or {}).get(_FACTS, "null"))
+    except RecursionError as error:
+        raise ValueError(f"its {_FACTS!r} facts are nested too deeply") from error
     if not isinstance(facts, dict):
         raise ValueError(f"it holds no {_FACTS!r} facts")
     return facts
@@ -111,6 +114,10 @@ def rebuild_student(
         lengths = {len(normalisation.shift), len(normalisation.scale)}
         if lengths != {inputs.observation_size}:
             raise BundleError(f"{where}: the normalisation is not one of {inputs.observation_size} features")
+    if (held := sum(tensor.numel() for tensor in tensors.values())) < weights:  # before memory is taken for them
+        raise BundleError(
+            f"{where}: the weights are not those of the spec {spec}: it has {weights:,}, and here are {held:,} numbers"
+        )
     network = family.build(spec.floating, inputs, torch.Generator().manual_seed(0))
     if spec.bits.quantized:
         network = family.quantize(network, spec)

@@ -57,7 +57,7 @@ def train_teacher(
         report(progress)
 
     networks = train_mappo(twin or real, table, file.config.env.max_steps, note)
-    save_teacher(folder, networks, real.spec.name, table, curve[-1].env_steps, version("kdnas"))
+    save_teacher(folder, networks, real.spec, table, curve[-1].env_steps, version("kdnas"))
     try:
         with (folder / "learning_curve.csv").open("w", newline="", encoding="utf-8") as opened:
             writer = csv.writer(opened)

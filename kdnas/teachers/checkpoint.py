@@ -1,11 +1,11 @@
 """A trained teacher on disk: `teacher.safetensors` (actors, critic) and `teacher.json` (what they are)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from kdnas.envs.spec import EnvSpec
 from kdnas.errors import TeacherError
 from kdnas.policies.actions import Box
 from kdnas.teachers.mappo import Networks
-from kdnas.teachers.network import GaussianActor, make_mlp
+from kdnas.teachers.network import GaussianActor, lay_out
 from kdnas.teachers.teacher import Teacher
 
 SCHEMA = 1
@@ -25,10 +25,13 @@ MAX_WEIGHT_BYTES = 1 << 30
 """A teacher of more than 1 GiB is refused before anything is read."""
 
 
+Size = Annotated[int, Field(ge=1, le=1 << 24)]
+
+
 class ActorCard(Strict):
     """One actor network: layer sizes from inputs to outputs, and the groups that share it."""
 
-    sizes: Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], Field(min_length=2, max_length=32)]
+    sizes: Annotated[tuple[Size, ...], Field(min_length=2, max_length=32)]
     groups: tuple[str, ...]
     gaussian: bool = False
     """Its outputs are means of continuous actions; a deviation a dimension is stored beside them."""
@@ -40,7 +43,9 @@ class TeacherCard(Strict):
     schema_version: Literal[1] = 1
     environment: str
     actors: dict[str, ActorCard]
-    critic_sizes: Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], Field(min_length=2, max_length=32)]
+    critic_sizes: Annotated[tuple[Size, ...], Field(min_length=2, max_length=32)]
+    agents: tuple[str, ...]
+    """Whose values the critic says, in its order."""
     value_mean: float
     """The critic's outputs are normalised: value = output * value_std + value_mean."""
     value_std: float
@@ -48,23 +53,36 @@ class TeacherCard(Strict):
     train: TrainTable
     kdnas_version: str
 
+    @model_validator(mode="after")
+    def _a_value_each(self) -> Self:
+        if len(set(self.agents)) != self.critic_sizes[-1]:
+            raise ValueError(f"the critic has {self.critic_sizes[-1]} outputs for {len(self.agents)} agents")
+        return self
+
 
 class Value(nn.Module):
-    """V of each agent from the state and the share of the episode gone: (rows, S), (rows,) -> (rows, agents)."""
+    """V of each agent from the state and the share of the episode gone: (rows, S), (rows,) -> (rows, agents).
 
-    def __init__(self, critic: nn.Module, mean: float, std: float) -> None:
+    `columns` are those of the critic's outputs, agent by agent of the groups as a study has them: another one than that
+    of the training may group them otherwise.
+    """
+
+    columns: Tensor
+
+    def __init__(self, critic: nn.Module, mean: float, std: float, columns: Sequence[int]) -> None:
         super().__init__()
         self.critic, self.mean, self.std = critic, mean, std
+        self.register_buffer("columns", torch.tensor(columns), persistent=False)
 
     def forward(self, state: Tensor, gone: Tensor) -> Tensor:
         normalised: Tensor = self.critic(torch.cat([state, gone.unsqueeze(-1)], -1))
-        return normalised * self.std + self.mean
+        return normalised.index_select(1, self.columns) * self.std + self.mean
 
 
 def save_teacher(
-    folder: Path, networks: Networks, environment: str, train: TrainTable, env_steps: int, version: str
+    folder: Path, networks: Networks, spec: EnvSpec, train: TrainTable, env_steps: int, version: str
 ) -> None:
-    """Write a teacher folder; each file appears whole or not at all.
+    """Write a teacher folder of an environment; each file appears whole or not at all.
 
     Raises:
         TeacherError: the networks hold NaN or infinity, or the folder cannot be written.
@@ -87,9 +105,10 @@ def save_teacher(
             "lower learning_rate in [teacher.train]"
         )
     card = TeacherCard(
-        environment=environment,
+        environment=spec.name,
         actors=cards,
         critic_sizes=_sizes(networks.critic),
+        agents=_agents(spec),
         value_mean=networks.value_mean,
         value_std=networks.value_std,
         env_steps=env_steps,
@@ -141,8 +160,15 @@ def load_teacher(spec: EnvSpec, *, folder: str | Path) -> Teacher:
                 f"but {spec.name} has {want.observation_size} and {want.actions}; use the teacher of this environment"
             )
         chosen[group] = actors[name]
-    readable = critic[0].in_features == spec.state_size + 1 if isinstance(critic[0], nn.Linear) else False
-    return Teacher(spec, chosen, Value(critic, card.value_mean, card.value_std) if readable else None)
+    if card.critic_sizes[0] != spec.state_size + 1 or sorted(card.agents) != sorted(_agents(spec)):
+        return Teacher(spec, chosen, None)
+    columns = [card.agents.index(agent) for agent in _agents(spec)]
+    return Teacher(spec, chosen, Value(critic, card.value_mean, card.value_std, columns))
+
+
+def _agents(spec: EnvSpec) -> tuple[str, ...]:
+    """The agents of all groups, in the order in which arrays of the whole team have them."""
+    return tuple(agent for agents in spec.groups.values() for agent in agents)
 
 
 def read_card(folder: Path) -> TeacherCard:
@@ -182,8 +208,7 @@ def _sizes(network: nn.Sequential) -> tuple[int, ...]:
 
 
 def _rebuild(path: Path, name: str, sizes: tuple[int, ...], tensors: Mapping[str, Tensor]) -> nn.Sequential:
-    with torch.device("meta"):  # shapes are compared before any memory is taken
-        network = make_mlp(sizes[0], sizes[1:-1], sizes[-1])
+    network = lay_out(sizes, device="meta")  # shapes are compared before any memory is taken
     _fill(network, path, name, sizes, tensors)
     return network
 
@@ -191,8 +216,7 @@ def _rebuild(path: Path, name: str, sizes: tuple[int, ...], tensors: Mapping[str
 def _rebuild_actor(path: Path, name: str, card: ActorCard, tensors: Mapping[str, Tensor]) -> nn.Module:
     if not card.gaussian:
         return _rebuild(path, name, card.sizes, tensors)
-    with torch.device("meta"):
-        network = GaussianActor(make_mlp(card.sizes[0], card.sizes[1:-1], card.sizes[-1]), card.sizes[-1])
+    network = GaussianActor(lay_out(card.sizes, device="meta"), card.sizes[-1])
     _fill(network, path, name, card.sizes, tensors)
     return network
 

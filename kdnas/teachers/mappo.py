@@ -110,7 +110,8 @@ def train_mappo(env: TeamEnv, table: TrainTable, max_steps: int, report: Callabl
             left = 1.0 - (steps - cycle * table.steps_per_cycle) / table.steps_per_cycle
             for setting in optimizer.param_groups:
                 setting["lr"] = table.learning_rate_end + left * (table.learning_rate - table.learning_rate_end)
-            seeds = np.random.SeedSequence([table.seed, episode]).generate_state(table.copies).tolist()
+            # Positive in int32, as some environments want their seeds.
+            seeds = (np.random.SeedSequence([table.seed, episode]).generate_state(table.copies) >> 1).tolist()
             episode += 1
             batch = _collect(env, networks, seeds, max_steps, generator)
             _update(env.spec, networks, optimizer, batch, table, entropy_start * left, generator)

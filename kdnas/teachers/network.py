@@ -17,14 +17,20 @@ def make_mlp(
     generator: torch.Generator | None = None,
 ) -> nn.Sequential:
     """Linear layers with ReLU between them; orthogonal initialisation (gain sqrt 2; the last layer `last_gain`)."""
-    sizes = [inputs, *hidden, outputs]
-    layers: list[nn.Module] = []
-    for index, (fan_in, fan_out) in enumerate(pairwise(sizes)):
-        last = index == len(hidden)
-        linear = skip_init(nn.Linear, fan_in, fan_out)  # type: ignore[no-untyped-call]
-        nn.init.orthogonal_(linear.weight, last_gain if last else 2**0.5, generator=generator)
+    network = lay_out([inputs, *hidden, outputs])
+    linears = [layer for layer in network if isinstance(layer, nn.Linear)]
+    for linear in linears:
+        nn.init.orthogonal_(linear.weight, last_gain if linear is linears[-1] else 2**0.5, generator=generator)
         nn.init.zeros_(linear.bias)
-        layers += [linear] if last else [linear, nn.ReLU()]
+    return network
+
+
+def lay_out(sizes: Sequence[int], device: str = "cpu") -> nn.Sequential:
+    """Linear layers of some sizes with ReLU between them, with anything in them; on `meta` they take no memory."""
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in pairwise(sizes):
+        linear = skip_init(nn.Linear, fan_in, fan_out, device=device)  # type: ignore[no-untyped-call]
+        layers += [nn.ReLU(), linear] if layers else [linear]
     return nn.Sequential(*layers)
 
 

@@ -29,7 +29,7 @@ def env(rule: Any = "per-agent", **agents: AgentSpec) -> EnvSpec:
 def save(folder: Path, spec: EnvSpec | None = None, table: TrainTable = TABLE) -> Networks:
     networks = make_networks(spec or env(), table)
     networks.value_mean, networks.value_std = -3.0, 2.0
-    save_teacher(folder, networks, "test", table, 1000, "0.1.0")
+    save_teacher(folder, networks, spec or env(), table, 1000, "0.1.0")
     return networks
 
 
@@ -72,6 +72,61 @@ def test_the_value_is_in_units_of_return(tmp_path: Path) -> None:
     assert load_teacher(wider, folder=tmp_path).value is None
 
 
+def test_each_agent_has_its_own_value_however_a_study_groups_them(tmp_path: Path) -> None:
+    """Groups of a kind bring agents together that are not side by side in the environment."""
+    agents = {"a_0": ALIKE, "b_0": OTHER, "a_1": ALIKE}
+
+    def grouped(rule: str) -> EnvSpec:
+        return EnvSpec(name="test", agents=agents, groups=make_groups(rule, agents), state_size=4)
+
+    save(tmp_path, grouped("per-agent"))
+    assert read_card(tmp_path).agents == ("a_0", "b_0", "a_1")
+    state, gone = torch.randn(7, 4, generator=torch.Generator().manual_seed(0)), torch.linspace(0, 1, 7)
+    values = {}
+    for rule in ("per-agent", "by-kind"):
+        spec = grouped(rule)
+        value = load_teacher(spec, folder=tmp_path).value
+        assert value is not None
+        names = [agent for own in spec.groups.values() for agent in own]
+        values[rule] = dict(zip(names, value(state, gone).T, strict=True))
+    assert list(values["by-kind"]) == ["a_0", "a_1", "b_0"]
+    for agent, said in values["by-kind"].items():
+        assert torch.equal(values["per-agent"][agent], said)
+    # Of other agents nothing is known.
+    fewer = {name: agents[name] for name in ("a_0", "b_0")}
+    other = EnvSpec(name="test", agents=fewer, groups=make_groups("per-agent", fewer), state_size=4)
+    assert load_teacher(other, folder=tmp_path).value is None
+
+
+def test_what_a_card_asks_for_is_not_made_before_it_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither memory nor time is spent on layers that the file does not have, nor on those that it has."""
+    save(tmp_path)
+    path = tmp_path / "teacher.json"
+    card = json.loads(path.read_text())
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("weights are drawn")
+
+    monkeypatch.setattr(torch.nn.init, "orthogonal_", refuse)
+    before = torch.get_rng_state()
+    load_teacher(env(), folder=tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+    card["actors"]["actor0"]["sizes"] = [3, *[1 << 20] * 20, 4]  # 80 TB
+    path.write_text(json.dumps(card))
+    with pytest.raises(TeacherError, match=r"the tensors of 'actor0' are not those of the layer sizes"):
+        load_teacher(env(), folder=tmp_path)
+
+
+def test_a_critic_says_a_value_of_each_agent(tmp_path: Path) -> None:
+    save(tmp_path)
+    path = tmp_path / "teacher.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"agents": ["agent_0", "base"]}))
+    with pytest.raises(TeacherError, match=r"the critic has 3 outputs for 2 agents"):
+        load_teacher(env(), folder=tmp_path)
+
+
 def test_groups_by_kind_take_the_actor_that_their_agents_shared(tmp_path: Path) -> None:
     networks = save(tmp_path)
     teacher = load_teacher(env("by-kind"), folder=tmp_path)
@@ -106,7 +161,7 @@ def test_continuous_actors_come_back_with_their_deviations(tmp_path: Path, squas
     assert isinstance(actor, GaussianActor)
     with torch.no_grad():
         actor.log_std.copy_(torch.tensor([-1.5, 0.25]))
-    save_teacher(tmp_path, networks, "test", TABLE, 1000, "0.1.0")
+    save_teacher(tmp_path, networks, env(base=arm), TABLE, 1000, "0.1.0")
     cards = read_card(tmp_path).actors.values()
     assert [(card.sizes, card.gaussian) for card in cards] == [((3, 8, 6, 4), False), ((5, 8, 6, 2), True)]
     seen = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
@@ -234,7 +289,7 @@ def test_a_training_that_diverged_writes_nothing(tmp_path: Path) -> None:
     with torch.no_grad():
         networks.critic[0].bias[0] = torch.inf
     with pytest.raises(TeacherError, match=r"diverged \('critic.0.bias' holds NaN or infinity\) and nothing was w"):
-        save_teacher(tmp_path / "teacher", networks, "test", TABLE, 1000, "0.1.0")
+        save_teacher(tmp_path / "teacher", networks, env(), TABLE, 1000, "0.1.0")
     assert not (tmp_path / "teacher").exists()
 
 

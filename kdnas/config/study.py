@@ -43,7 +43,7 @@ class TrainTable(Strict):
     """`[teacher.train]`: MAPPO (Yu et al. 2022, arXiv 2103.01955), stage 1 of the method."""
 
     seed: Seed = 0
-    hidden: tuple[Count, ...] = (256, 256)
+    hidden: Annotated[tuple[Count, ...], Field(max_length=30)] = (256, 256)
     """Widths of every actor and of the critic; 256x256 is BenchMARL's default."""
     share_actors: Switch = True
     """Groups with equal spaces share one actor."""

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from kdnas.budgets.cost import Cost, TeamCost
 from kdnas.envs.spec import AgentSpec, EnvSpec
 from kdnas.errors import KdnasError, TeacherError
+from kdnas.policies.actions import ActionSpace, Box, MultiDiscrete
 from kdnas.profiling.activations import largest_activation_pair
 from kdnas.profiling.flops import count_macs
 from kdnas.profiling.memory import bops, memory_bytes, parameters
 from kdnas.profiling.target import Measurement, Target
 from kdnas.spaces.spec import FLOAT_BITS, StudentSpec
-from kdnas.students.family import Family, load_family
+from kdnas.students.family import Family, load_family, read_features
 from kdnas.teachers.teacher import Teacher
 
 
@@ -60,7 +61,7 @@ class Pricer:
             spaces = spaces.reading(spaces.kept[: student.inputs])
         inputs = spaces.inputs
         layers = self._family(student.family).layers(student, inputs)
-        features = inputs.observation_size if self._normalised else 0
+        features = read_features(self._family(student.family), inputs) if self._normalised else 0
         counted = Cost(
             macs=self._count(student, inputs) + features,
             bops=bops(layers),
@@ -114,7 +115,7 @@ class Pricer:
         if entities is not None:  # what a layer reads then depends on how many there are, and how large
             own, sets = len(entities.own), [(len(each.members), each.width) for each in entities.sets]
             sizes += f"({'+'.join([str(own), *(f'{count}x{width}' for count, width in sets)])})"
-        extras = "+masked" * spaces.masked + "+normalised" * self._normalised
+        extras = "+masked" * spaces.masked + "+normalised" * self._normalised + _kind(spaces.actions)
         key = f"{self._target.name}/{student.family}/{sizes}{extras}/{self._target.number_format(student.bits)}"
         return self._measure(
             key, lambda: self._target.measure(student.family, student, spaces, normalised=self._normalised)
@@ -137,6 +138,13 @@ class Pricer:
         except KdnasError as error:
             raise TeacherError(f"the teacher of group {group!r} cannot be priced: {error}") from error
         return with_measurement(cost, measured)
+
+
+def _kind(actions: ActionSpace) -> str:
+    """What is done with as many outputs; most often the largest of them is looked for, which is not said."""
+    if isinstance(actions, Box):
+        return "+squashed" if actions.squashed else "+box"
+    return f"+factors{'x'.join(map(str, actions.counts))}" if isinstance(actions, MultiDiscrete) else ""
 
 
 def with_measurement(cost: Cost, measured: Measurement) -> Cost:

@@ -5,12 +5,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from kdnas.budgets.cost import Cost
 from kdnas.config.strict import Strict
 from kdnas.envs.entities import Entities, EntitySet
 from kdnas.envs.spec import AgentSpec
 from kdnas.errors import ConfigError
 from kdnas.policies.actions import ActionSpace, Box, Discrete, MultiDiscrete
-from kdnas.students.refinement import Hindsight, Refinement
+from kdnas.students.refinement import Hindsight, IntervalCard, Refinement
 
 Width = Annotated[int, Field(ge=1, le=65536)]
 
@@ -202,3 +203,20 @@ class StudentCard(Strict):
     hashes: Hashes
     target: TargetCard
     artifacts: tuple[ArtifactCard, ...] = ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        """Whoever reads a card may count on its prices and its score."""
+        try:
+            for entry in (self.cost, self.cost["worst_agent"], self.cost["teacher"]):
+                Cost.from_json(entry)
+            for group in self.groups:
+                Cost.from_json(self.cost["groups"][group])
+            for what in ("retention", "return"):
+                IntervalCard.model_validate(self.score[what])
+            str(self.score["seeds"])
+        except KeyError as error:
+            raise ValueError(f"cost or score lack {error}") from error
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"cost or score are no tables of numbers ({error})") from error
+        return self

@@ -213,6 +213,10 @@ class DeepSetFamily:
         assert isinstance(network, QuantDeepSet)
         return deepset_integers(network, spec)
 
+    def gathered(self, spaces: AgentSpec) -> int:
+        """Those that belong to entities."""
+        return 0 if spaces.entities is None else len(spaces.entities.features)
+
     def hidden_size(self, spec: StudentSpec) -> int:
         return 0
 

@@ -157,6 +157,15 @@ class Selective(Protocol):
         ...
 
 
+@runtime_checkable
+class Gathering(Protocol):
+    """What a family may have besides: networks that read some features only of what they are shown."""
+
+    def gathered(self, spaces: AgentSpec) -> int:
+        """How many."""
+        ...
+
+
 class IntegerForm(Protocol):
     """A quantized network as a device computes it, in NumPy: `kdnas.students.integer` says how everything is rounded.
 
@@ -212,6 +221,11 @@ def common_bits(spec: StudentSpec) -> tuple[int, int]:
             "mlp_softsign"
         )
     return weight, activation
+
+
+def read_features(family: Family, spaces: AgentSpec) -> int:
+    """How many features of an observation the networks of a family read, and so how many are normalised for them."""
+    return family.gathered(spaces) if isinstance(family, Gathering) else spaces.observation_size
 
 
 def load_family(name: str) -> Family:

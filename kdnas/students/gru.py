@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kdnas.envs.spec import AgentSpec
+from kdnas.errors import StudentError
 from kdnas.spaces.spec import FLOAT_BITS, StudentSpec
 from kdnas.students.fake_quant import snap
 from kdnas.students.family import PLACE_BYTES, LayerShape, Place, Units, common_bits
@@ -238,9 +239,11 @@ class GruFamily:
         return gru_integers(network, spec)
 
     def hidden_size(self, spec: StudentSpec) -> int:
-        return spec.hidden[-1]
+        return spec.hidden[-1] if spec.hidden else 0
 
     def layers(self, spec: StudentSpec, spaces: AgentSpec) -> list[LayerShape]:
+        if not spec.hidden:
+            raise StudentError(f"student {spec}: the last width is that of its cell; give one at least")
         cell, bits, (weight, activation) = spec.hidden[-1], spec.bits, common_bits(spec)
         sizes = [spaces.observation_size, *spec.hidden[:-1], GATES * cell]
         last = len(sizes) - 2

@@ -38,7 +38,7 @@ from kdnas.study.room import Room
 from kdnas.study.run_folder import RunFolder, open_run, read_run
 from kdnas.study.schooling import Schooling
 from kdnas.study.sensors import removable_features
-from kdnas.study.setup import Setup, open_study, read_study
+from kdnas.study.setup import Setup, check_columns, open_study, read_study
 from kdnas.study.storage import open_storage, storage_errors
 from kdnas.study.take_up import enqueue_anchors, take_up
 from kdnas.study.tasks import make_bank, play_demonstrations, record_demonstrations, see_demonstrations, sit_down
@@ -109,6 +109,7 @@ def search(
         setup = see_demonstrations(setup, room.keep_trying(record_demonstrations, setup, run.path))
         if setup.constant:
             watch.message(describe_constants(setup))
+        check_columns(setup.space, setup.spec)
         profile = known_measurements(path, device)
         warm = None if old is None else find_warm_start(old, setup, device)
         if warm is not None:
@@ -139,6 +140,7 @@ def profile(study: str | Path, *, budget: str | Sequence[str] | None = None, tar
     device = setup.make_target()
     if setup.config.distill.drop_constant_inputs:
         setup = setup.without_constants(play_demonstrations(setup))
+    check_columns(setup.space, setup.spec)
     return check_budget(setup.space, make_gate(setup, device, fresh_profile(device)), setup.config.search.seed)
 
 

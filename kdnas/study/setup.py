@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from kdnas import plugins
 from kdnas.budgets.budget import Budget, parse_budget
+from kdnas.config.numbers import MAX_FEATURES
 from kdnas.config.shipped import find_space, find_study
 from kdnas.config.study import StudyConfig
 from kdnas.config.toml import read_toml, validate
@@ -21,6 +22,7 @@ from kdnas.profiling.target import Target
 from kdnas.spaces.space import SearchSpace, SpaceConfig, make_space
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.family import Selective, load_family
+from kdnas.students.integer_rows import MOST_COLUMNS
 from kdnas.teachers.episodes import Episodes
 from kdnas.teachers.teacher import Teacher
 
@@ -141,6 +143,7 @@ def open_study(file: StudyFile) -> Setup:
     real = make_env(config.env, file.folder, observe=config.observe)
     budget.check_scopes(real.spec.groups)
     space = make_space(file.space, list(real.spec.groups))
+    _check_features(real.spec)
     _check_inputs(space)
     space = space.seeing({group: real.spec.student_spec(group).observation_size for group in real.spec.groups})
     _check_bits(space, real.spec)
@@ -160,6 +163,19 @@ def open_study(file: StudyFile) -> Setup:
         budget=budget,
         seeds=SeedSets(config.search.seed),
     )
+
+
+def _check_features(spec: EnvSpec) -> None:
+    """
+    Raises:
+        ConfigError: more is seen than the card of a student can say.
+    """
+    for group in spec.groups:
+        if (features := spec.student_spec(group).observation_size) > MAX_FEATURES:
+            raise ConfigError(
+                f"{spec.name}: group {group!r} sees {features:,} features, and students read {MAX_FEATURES:,} at most; "
+                f"leave some out in [observe.{group}]"
+            )
 
 
 def _check_inputs(space: SearchSpace) -> None:
@@ -192,6 +208,23 @@ def _check_bits(space: SearchSpace, spec: EnvSpec) -> None:
                     load_family(family).layers(student, spec.student_spec(group).inputs)
                 except StudentError as error:
                     raise ConfigError(f"space {space.config.name!r}: group {group!r}: {error}") from error
+
+
+def check_columns(space: SearchSpace, spec: EnvSpec) -> None:
+    """Refuse quantized students that add more products than an integer of 32 bits holds, before any is trained.
+
+    Raises:
+        ConfigError: some would.
+    """
+    for group, own in space.groups.items():
+        students = {student.family: student for student in own.parameters if student.bits.quantized}
+        for family, student in students.items():
+            layers = load_family(family).layers(student, spec.student_spec(group).inputs)
+            if (columns := max(layer.columns for layer in layers)) > MOST_COLUMNS:
+                raise ConfigError(
+                    f"space {space.config.name!r}: group {group!r}: quantized students of the family {family!r} would "
+                    f"add {columns:,} products in 32 bits, {MOST_COLUMNS:,} are the most; leave out bits, or inputs"
+                )
 
 
 def _check_device(device: str) -> None:

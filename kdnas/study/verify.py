@@ -20,7 +20,7 @@ from kdnas.profiling.memory import memory_bytes
 from kdnas.profiling.target import Measurement
 from kdnas.students.bundle import load_student
 from kdnas.students.card import ArtifactCard, StudentCard
-from kdnas.students.family import load_family
+from kdnas.students.family import load_family, read_features
 from kdnas.students.team import Team
 from kdnas.study.evaluate import check_fits, played, study_of
 from kdnas.study.remeasure import measure_student
@@ -153,9 +153,9 @@ def _check_memory(card: StudentCard, team: Team) -> Check:
     found = 0
     for group, student in team.students.items():
         inputs = student.spaces.inputs
-        features = inputs.observation_size if student.normalisation is not None else 0
-        layers = load_family(student.spec.family).layers(student.spec, inputs)
-        found += memory_bytes(layers, features) * len(team.spec.groups[group])
+        family = load_family(student.spec.family)
+        features = read_features(family, inputs) if student.normalisation is not None else 0
+        found += memory_bytes(family.layers(student.spec, inputs), features) * len(team.spec.groups[group])
     said = int(card.cost["memory_bytes"])
     return _judge("memory of the team", f"{said:,} B", f"{found:,} B", said == found)
 

@@ -24,7 +24,7 @@ from kdnas.policies.actions import ActionSpace, Box, Discrete, MultiDiscrete
 from kdnas.policies.arrays import Floats
 from kdnas.profiling.memory import memory_bytes
 from kdnas.spaces.spec import StudentSpec
-from kdnas.students.family import load_family
+from kdnas.students.family import load_family, read_features
 from kdnas.students.integer import decide
 from kdnas.students.mlp import Mlp
 from kdnas.students.student import Normalisation, Student
@@ -224,7 +224,9 @@ def test_tables_and_buffers_are_the_bytes_of_the_formula(
     live = (own.live + own.network.units) * (1 if own.integer else 4)
     layers = load_family(family).layers(student.spec, student.spaces.inputs)
     # What no entity has is not normalised: 18 features are seen, 14 declared.
-    assert tables + live == memory_bytes(layers, normalised_features=14 if family == "deepset" else read)
+    features = read_features(load_family(family), student.spaces.inputs)
+    assert features == (14 if family == "deepset" else read)
+    assert tables + live == memory_bytes(layers, normalised_features=features)
 
     CExporter().export(make_team({"solo": student}, {"solo": ("a",)}), tmp_path, recorded={"solo": observe(10, 18)})
     command = [find_compiler() or "cc", "-std=c99", "-O0", "-c", "team.c", "-o", "team.o"]

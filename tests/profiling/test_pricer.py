@@ -180,6 +180,29 @@ def test_a_teacher_that_cannot_be_counted_is_named(target: _CountingTarget) -> N
         Pricer(env, Teacher(env, {"g": _Gru()}), target).teacher_cost()
 
 
+def test_what_is_done_with_the_outputs_is_part_of_a_shape(teacher: Teacher, target: _CountingTarget) -> None:
+    """Five of them may be looked through, clipped or bent."""
+    boxes = [Box((0.0,) * 5, (1.0,) * 5, squashed=squashed) for squashed in (False, True)]
+    kinds = [Discrete(5), MultiDiscrete((2, 3)), *boxes]
+    measured: dict[str, Measurement] = {}
+    for actions in (*kinds, *kinds):
+        spaces = AgentSpec(observation_size=18, actions=actions)
+        env = replace(ENV, agents=dict.fromkeys(ENV.agents, spaces))
+        pricer = Pricer(env, teacher, target, measured=measured)
+        pricer.price("pair", _spec("float", 8))
+        measured |= pricer.measurements()
+    assert len(target.asked) == 4
+
+
+def test_normalisation_is_of_what_a_network_reads(teacher: Teacher, target: _CountingTarget) -> None:
+    """Of 18 features 6 belong to entities."""
+    entities = Entities(own=(0, 1), sets=(EntitySet(name="landmarks", members=((4, 5), (6, 7))),))
+    env = replace(ENV, agents=dict.fromkeys(ENV.agents, replace(SPREAD, entities=entities)))
+    spec = StudentSpec(family="deepset", base=(4, 3), hidden=(4, 3))
+    plain, normal = (Pricer(env, teacher, target, normalised=value).price("pair", spec) for value in (False, True))
+    assert (normal.macs - plain.macs, normal.memory_bytes - plain.memory_bytes) == (6, 6 * 8)
+
+
 def test_entities_are_part_of_a_shape(teacher: Teacher, target: _CountingTarget) -> None:
     """Two declarations of one observation make networks of other sizes."""
     measured: dict[str, Measurement] = {}

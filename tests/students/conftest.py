@@ -98,7 +98,7 @@ def card_of(team: Team, weights: str) -> StudentCard:
         trial=7,
         state_size=team.spec.state_size,
         groups=group_cards(team),
-        cost=cost | {"worst_agent": cost, "teacher": teacher, "groups": {}},
+        cost=cost | {"worst_agent": cost, "teacher": teacher, "groups": dict.fromkeys(team.students, cost)},
         score={"retention": interval, "return": interval | {"mean": -8.5, "low": -9.0, "high": -8.0}, "seeds": "final"},
         hashes=Hashes(teacher={"scout": "a", "drones": "b"}, study="c", weights=weights),
         target=BOARD,

@@ -11,7 +11,7 @@ import torch
 from scenes import scene_of
 
 from kdnas.envs.spec import AgentSpec, EnvSpec
-from kdnas.errors import BundleError
+from kdnas.errors import BundleError, KdnasError
 from kdnas.policies.actions import Box, MultiDiscrete
 from kdnas.students import Normalisation, StudentTeam, Team, load_student, read_student_card
 from kdnas.students.bundle import CARD, WEIGHTS, save_weights, write_card
@@ -238,6 +238,49 @@ def test_a_spec_of_a_giant_is_refused_before_it_is_built(folder: Path) -> None:
     edit(folder, grow)
     with pytest.raises(BundleError, match=r"weights; a student has 67,108,864 at most"):
         load_student(folder)
+
+
+def test_a_spec_of_more_weights_than_there_are_is_refused_before_it_is_built(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = {"base": [8000, 8000], "hidden": [8000, 8000]}  # 256 MB in float, and many times as much to quantize
+
+    class Small(torch.nn.Linear):
+        def __init__(self, in_features: int, *others: Any, **more: Any) -> None:
+            assert in_features < 8000, "it is built"
+            super().__init__(in_features, *others, **more)
+
+    rewrite(folder, lambda tensors, specs: specs["drones"].update(large))
+    edit(folder, lambda tables: tables["groups"]["drones"]["spec"].update(large))
+    monkeypatch.setattr(torch.nn, "Linear", Small)
+    with pytest.raises(BundleError, match=r"mlp 8000x8000 float: it has 64,\d+,000, and here are \d+ numbers"):
+        load_student(folder)
+
+
+def test_a_cell_without_a_width(folder: Path) -> None:
+    none = {"family": "gru", "base": [], "hidden": []}
+    rewrite(folder, lambda tensors, specs: specs["drones"].update(none))
+    edit(folder, lambda tables: tables["groups"]["drones"]["spec"].update(none))
+    with pytest.raises(KdnasError, match="the last width is that of its cell; give one at least"):
+        load_student(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda card: card.update(score={}), "cost or score lack 'retention'"),
+        (lambda card: card["score"].pop("seeds"), "cost or score lack 'seeds'"),
+        (lambda card: card["score"]["return"].pop("low"), "low"),
+        (lambda card: card["cost"].pop("memory_bytes"), "cost or score lack 'memory_bytes'"),
+        (lambda card: card["cost"]["groups"].pop("drones"), "cost or score lack 'drones'"),
+        (lambda card: card["cost"].update(teacher=3), "cost or score are no tables of numbers"),
+        (lambda card: card["cost"].update(macs="many"), "invalid literal"),
+    ],
+)
+def test_a_card_has_its_prices_and_its_score(folder: Path, change: Any, said: str) -> None:
+    edit(folder, change)
+    with pytest.raises(BundleError, match=rf"student\.json: .*{said}"):
+        read_student_card(folder)
 
 
 def test_groups_may_be_called_as_other_groups_files(make_student: MakeStudent, tmp_path: Path) -> None:

@@ -10,12 +10,11 @@ from kdnas.errors import BundleError
 from kdnas.policies.actions import Discrete
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.bundle import group_cards, load_student, save_weights, write_card
-from kdnas.students.card import Hashes, StudentCard
 from kdnas.students.family import load_family
 from kdnas.students.student import Student
 from kdnas.students.team import Team
 
-from .conftest import BOARD
+from .conftest import card_of
 
 THINGS = SeenSet(name="things", members=((1,), (2,)), positions=((1,), (2,)), nearest=1)
 VIEW = View(observation_size=5, own=(0,), sets=(THINGS,), noise=0.25)
@@ -42,19 +41,8 @@ def save(folder, **changes) -> None:
     team = Team(SPEC, students)
     groups = group_cards(team)
     groups["one"] = groups["one"].model_copy(update=changes)
-    weights = save_weights(folder, team)
-    card = StudentCard(
-        kdnas_version="0",
-        environment="toy",
-        trial=0,
-        state_size=9,
-        groups=groups,
-        cost={},
-        score={},
-        hashes=Hashes(teacher={}, study="", weights=weights),
-        target=BOARD,
-    )
-    write_card(folder, card)
+    card = card_of(team, save_weights(folder, team))
+    write_card(folder, card.model_copy(update={"groups": groups, "environment": SPEC.name}))
 
 
 def test_the_view_comes_back_with_the_team(tmp_path):

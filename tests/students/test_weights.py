@@ -47,6 +47,12 @@ def test_files_of_others_are_refused(tmp_path: Path) -> None:
         read_tensors(tmp_path / "x")
 
 
+def test_facts_that_are_nested_too_deeply(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "x", metadata={"kdnas": "[" * 100_000})
+    with pytest.raises(ValueError, match="facts are nested too deeply"):
+        read_tensors(tmp_path / "x")
+
+
 def test_formats_do_not_pass_for_each_other(make_student: MakeStudent) -> None:
     for have, want, said in (
         ("float", "w8a8i8", "input_ranges"),  # its scales are missing

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ from scenes import scene_of
 
 from kdnas.errors import BudgetError, ConfigError, EnvError, KdnasError, PluginError, TeacherError
 from kdnas.profiling import OnnxTarget
-from kdnas.study.setup import open_study, read_study
+from kdnas.study.setup import check_columns, open_study, read_study
 from kdnas.study.tasks import play_demonstrations
 
 from .conftest import SPACE, WriteStudy
@@ -96,6 +97,11 @@ def test_a_sampler_that_does_not_exist_is_refused_with_those_that_do(write_study
             ConfigError,
             r"student gru 4 w4a8i8p: the family 'gru' has no scales that are powers of two",
         ),
+        (
+            {"env.kwargs": {"still": 1 << 16}},
+            ConfigError,
+            r"group 'left' sees 65,539 features, and students read 65,536 at most; leave some out in \[observe.left\]",
+        ),
         ({"search.free_groups": 2}, ConfigError, r"free_groups = 2: there are 2 groups; give fewer, or 0"),
         ({"distill.batches": 3}, ConfigError, r"\[distill\] batches: unknown key; did you mean 'batch'"),
     ],
@@ -182,3 +188,17 @@ def test_students_that_read_all(write_study: WriteStudy, changes: dict[str, Any]
     seen = setup.without_constants(play_demonstrations(setup))
     assert (seen.constant, seen.spec) == ({}, setup.spec)
     assert seen.pools["left"].spaces.constant == ()
+
+
+def test_integers_of_more_products_than_32_bits_hold_are_refused(write_study: WriteStudy) -> None:
+    """When it is known which inputs never change: those are not read."""
+    bases = [{"hidden": [4], "prune": [0.0]}]
+    space = {"name": "x", "groups": {"default": {"bits": ["float", "w4a8i8"], "bases": bases}}}
+    setup = open_study(read_study(write_study("wide", space=space, **{"env.kwargs": {"still": 9000}})))
+    with pytest.raises(ConfigError, match=r"family 'mlp' would add 9,003 products in 32 bits, 8,192 are"):
+        check_columns(setup.space, setup.spec)
+    shown = replace(setup, constant=dict.fromkeys(setup.spec.groups, tuple(range(3, 9003))))
+    check_columns(shown.space, shown.spec)
+    floats = {"name": "x", "groups": {"default": {"bases": bases}}}
+    setup = open_study(read_study(write_study("floats", space=floats, **{"env.kwargs": {"still": 9000}})))
+    check_columns(setup.space, setup.spec)

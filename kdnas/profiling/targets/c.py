@@ -159,6 +159,11 @@ class RemoteTarget(CTarget):
                 "target 'remote' needs run = 'ssh pi {runner}' and copy = 'scp -rq {folder} pi:{place}', but got "
                 f"run={run!r} and copy={copy!r}"
             )
+        for command in (run, copy):
+            try:
+                shlex.split(command)
+            except ValueError as error:
+                raise ConfigError(f"target 'remote': {command!r} cannot be read: {error}") from error
         self._commands, self._place, self._compiler = (run, copy), place, compiler
         self.name = f"remote:{run.replace('{runner}', '').strip()}"
         self.note = f"Latency was measured in C on a device reached by {run!r}, one thread, called from C."
@@ -181,7 +186,8 @@ class RemoteTarget(CTarget):
     def _build(self, folder: Path) -> Callable[[], str]:
         place = shlex.quote(self._place)
         self._there(f"rm -rf {place}")
-        run_program(shlex.split(self._commands[1].format(folder=shlex.quote(str(folder)), place=place)))
+        copy = self._commands[1].replace("{folder}", shlex.quote(str(folder))).replace("{place}", place)
+        run_program(shlex.split(copy))
         build = _BUILD.format(compiler=self._compiler, flags=self.flags)
         self._there(f"cd {place} && {build}")
         return lambda: self._there(f"cd {place} && ./program")

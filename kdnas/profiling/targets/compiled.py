@@ -73,8 +73,8 @@ class CompiledTarget(Target):
         return make_untrained(load_family("mlp"), spec, spaces, normalised=False)
 
 
-def run_program(command: Sequence[str], folder: Path | None = None) -> str:
-    """What a program says, on both of its streams.
+def run_program(command: Sequence[str], folder: Path | None = None, *, errors: bool = False) -> str:
+    """What a program says; with `errors` that on its error stream too.
 
     Raises:
         StudentError: it is not there, fails, or takes more than ten minutes.
@@ -85,4 +85,4 @@ def run_program(command: Sequence[str], folder: Path | None = None) -> str:
         said = (getattr(error, "stderr", None) or getattr(error, "stdout", None) or str(error)).strip().splitlines()
         named = [line for line in said if "error" in line or "undefined" in line] or said[-1:] or ["without a word"]
         raise StudentError(f"{' '.join(command[:2])} failed: {named[0]}") from error
-    return done.stdout + done.stderr
+    return done.stdout + done.stderr * errors

@@ -31,6 +31,9 @@ PAINTED_BYTES = 1 << 16
 
 _COUNTING = ("-nographic", "-semihosting-config", "enable=on,target=native", "-icount", "shift=0")
 
+_SAID = re.compile(r"^([ts])([0-9a-f]{8})$", re.MULTILINE)
+"""A count of the timer, or the bytes of the deepest stack."""
+
 _TRACE = re.compile(r"^#ifdef (\w+_TRACE)$", re.MULTILINE)
 
 _LINKER_SCRIPT = """\
@@ -222,11 +225,10 @@ class CortexTarget(CompiledTarget):
             program = write_program(student, folder, views)
             self._build(folder, program)
             emulate = [QEMU, "-machine", self.core.machine, *_COUNTING, "-kernel", str(folder / "program.elf")]
-            said = run_program(emulate)
+            said = run_program(emulate, errors=True)
             numbers: dict[str, list[int]] = {"t": [], "s": []}
-            for line in said.split():
-                if line[0] in numbers:
-                    numbers[line[0]].append(int(line[1:], 16))
+            for what, number in _SAID.findall(said):
+                numbers[what].append(int(number, 16))
             if not numbers["t"]:
                 raise StudentError(f"target {self.name!r}: {QEMU} ran the program, but it counted nothing")
             cycle_ns = TICK_INSTRUCTIONS / CALLS * 1e9 / self.clock_hz
@@ -252,7 +254,7 @@ class CortexTarget(CompiledTarget):
             linking = ("-nostartfiles", "--specs=rdimon.specs", "-T", "program.ld")
             run_program([*self._gcc, macro, *linking, "start.c", "test.c", "team.c", "-lm", "-o", "tests.elf"], folder)
             emulate = [QEMU, "-machine", self.core.machine, *_COUNTING, "-kernel", str(folder / "tests.elf")]
-            return run_program(emulate).strip()
+            return run_program(emulate, errors=True).strip()
 
     @property
     def _gcc(self) -> list[str]:

@@ -83,7 +83,23 @@ def test_a_device_that_fails_is_said(tmp_path: Path) -> None:
         mute.measure("mlp", spec("float", 8), SPACES)
 
 
+@needs_cc
+def test_what_commands_hold_besides_is_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Braces of a shell's variables, and what a login says on its error stream."""
+    monkeypatch.setenv("PLACE", str(tmp_path / "there"))
+    noisy = RemoteTarget(
+        run="sh -c 'echo welcome >&2; eval \"$0\"' {runner}",
+        copy="sh -c 'cp -r $0 ${PLACE}' {folder}",
+        place=str(tmp_path / "there"),
+    )
+    assert noisy.fingerprint()["device"].startswith(platform.system())
+    assert "welcome" not in noisy.fingerprint().values()
+    assert 1e-9 < noisy.measure("mlp", spec("float", 8), SPACES).p50_s < 1e-4
+
+
 def test_what_a_device_needs() -> None:
+    with pytest.raises(ConfigError, match=r"target 'remote': \"ssh 'pi .*\" cannot be read: No closing quotation"):
+        RemoteTarget(run="ssh 'pi {runner}", copy="scp {folder} pi:x")
     assert "must stand in [target] kwargs" in RemoteTarget().missing()
     assert RemoteTarget(run="no-such-ssh pi {runner}", copy="scp {folder} pi:x").missing().startswith("no-such-ssh")
     with pytest.raises(ConfigError, match=r"needs run = 'ssh pi \{runner\}' and copy = .* got run='ssh pi'"):

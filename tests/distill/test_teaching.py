@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from kdnas.compress import quantize, training_twin
 from kdnas.distill import Classroom, LessonMemory, Lessons, Teaching, divergence
 from kdnas.distill.polish import polish
+from kdnas.distill.teaching import answer
 from kdnas.spaces import StudentSpec, parse_bits
 from kdnas.students import FakeQuantMlp, Student, load_family
 from kdnas.teachers import Reading, Teacher
@@ -140,6 +141,13 @@ def test_only_steps_that_count_are_learned_from(make_room: MakeRoom) -> None:
     counted = windows.counted.flatten()
     # 128 rows in stretches of 4 are 32 stretches. Rows that do not count weigh nothing, and the others alike.
     torch.testing.assert_close(teaching.loss(LessonMemory(lessons, 1000, seeded()), 128), rows[counted].mean())
+    # Nor do they count where rows are compared with each other.
+    said, asked, places = answer(student, LessonMemory(lessons, 1000, seeded()), 128, room.recipe)
+    assert 0 < int(counted.sum()) < len(rows)
+    torch.testing.assert_close(said, outputs[counted])
+    assert torch.equal(asked.parameters, windows.lessons.parameters[counted])
+    assert places is not None
+    assert places.tolist() == counted.nonzero().squeeze(1).tolist()
     # From a track's beginning everything is remembered; from later on the first steps are missing.
     starts = windows.lessons.position.reshape(32, 4)[:, 0]
     assert float(rows.reshape(32, 4)[starts == 0].max()) == pytest.approx(0, abs=1e-5)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -411,3 +412,25 @@ def test_the_contract(tmp_path: Path) -> None:
         (tmp_path / family).mkdir()
         check_exporter(CExporter(), tmp_path / family, family=family)
     assert (CExporter().name, FLAGS[0]) == ("c", "-std=c99")
+
+
+@needs_cc
+def test_a_student_for_whom_rounding_decides_is_refused(
+    make_student: MakeStudent, make_team: MakeTeam, observe: Observe, tmp_path: Path
+) -> None:
+    """No row of its recording would tell a wrong program from a right one."""
+    student = make_student("float")
+    with torch.no_grad():
+        last: Any = student.network.linears[-1]
+        last.weight.zero_()
+        last.bias.fill_(1.0)
+    team = make_team({"solo": student}, {"solo": ("a",)})
+    with pytest.raises(StudentError, match="its outputs are nearly equal in all recorded rows"):
+        CExporter().export(team, tmp_path / "x", recorded={"solo": observe(50, 18)})
+    assert not (tmp_path / "x").exists()
+    # In one row the others are small beside the first: its largest output is no measure for them.
+    with torch.no_grad():
+        last.bias.copy_(torch.tensor([1.0, 0.5, 0.0, 0.0, 0.0]))
+        last.weight[0, 0] = 1e5
+    CExporter().export(team, tmp_path / "x", recorded={"solo": observe(50, 18)})
+    assert build(tmp_path / "x", "test.c", "-DKDNAS_TRACE") == "0 of 50 rows are wrong\n"

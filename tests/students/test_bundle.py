@@ -246,9 +246,9 @@ def test_a_spec_of_more_weights_than_there_are_is_refused_before_it_is_built(
     large = {"base": [8000, 8000], "hidden": [8000, 8000]}  # 256 MB in float, and many times as much to quantize
 
     class Small(torch.nn.Linear):
-        def __init__(self, in_features: int, *others: Any, **more: Any) -> None:
-            assert in_features < 8000, "it is built"
-            super().__init__(in_features, *others, **more)
+        def __init__(self, inputs: int, outputs: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+            assert inputs < 8000, "it is built"
+            super().__init__(inputs, outputs, bias, device, dtype)
 
     rewrite(folder, lambda tensors, specs: specs["drones"].update(large))
     edit(folder, lambda tables: tables["groups"]["drones"]["spec"].update(large))

@@ -1,10 +1,12 @@
 """The twin is the brevitas network: same numbers to the last bit, same parameters, and useful gradients."""
 
+import copy
+
 import pytest
 import torch
 
 from kdnas.errors import StudentError
-from kdnas.students import FakeQuantMlp, QuantMlp, Student, TwinMaker
+from kdnas.students import FakeQuantMlp, QuantMlp, Student, TwinMaker, quantizers
 from kdnas.students.fake_quant import quantize, snap
 from kdnas.students.mlp import FAMILY
 from kdnas.students.quantizers import best_powers, best_ranges
@@ -104,6 +106,15 @@ def test_weights_settle_one_after_the_other(make_student: MakeStudent) -> None:
     assert all(integers.abs().max() <= 7 for integers in twin._integers)
 
 
+def test_what_has_settled_goes_where_the_weights_go(make_student: MakeStudent) -> None:
+    twin = FAMILY.training_twin(make_student("w4a8i8", SCOUT, hidden=(16, 12)).network)
+    twin.settle(0.5)
+    moved = copy.deepcopy(twin).to("meta")
+    tensors = [*moved.parameters(), *moved._integers, *moved._settled]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert {tensor.device.type for tensor in twin._integers} == {"cpu"}
+
+
 @torch.no_grad()
 def test_weights_near_an_integer_settle_first_and_the_others_are_not_rounded(make_student: MakeStudent) -> None:
     student = make_student("w2a8i8", SCOUT, hidden=(8,))
@@ -179,6 +190,14 @@ def test_ranges_with_the_least_error() -> None:
     assert ranges.shape == (2, 1)
     assert ranges[0].item() == pytest.approx(0.5)
     assert 0.39 < ranges[1].item() < 0.42
+
+
+def test_ranges_are_looked_for_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a large matrix takes no multiple of itself for each of them."""
+    weight = torch.randn(30, 20, generator=seeded(0))
+    whole = best_ranges(weight, 7)
+    monkeypatch.setattr(quantizers, "MOST_ROUNDED", 1500)  # of 71 ranges two at once
+    assert torch.equal(best_ranges(weight, 7), whole)
 
 
 def test_powers_of_two_with_the_least_error() -> None:

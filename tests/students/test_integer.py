@@ -14,6 +14,7 @@ from kdnas.spaces.space import parse_bits
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students import Normalisation, Student, load_family
 from kdnas.students.integer import (
+    GATE_LIMIT,
     IntegerInputs,
     IntegerLayer,
     decide,
@@ -23,7 +24,7 @@ from kdnas.students.integer import (
     to_integers,
 )
 from kdnas.students.integer_mlp import IntegerMlp
-from kdnas.students.integer_rows import MOST_COLUMNS
+from kdnas.students.integer_rows import MOST_COLUMNS, IntegerRows
 
 from .conftest import DRONE, MakeStudent
 
@@ -136,6 +137,22 @@ def test_a_softsign_layer_by_hand() -> None:
     # The accumulator of largest magnitude, 2^31, and any factor stay within 64 bits.
     ends = np.array([[-(2**31)], [2**31 - 1]], np.int32)
     assert layer.activate(ends).T.tolist() == [[-8, 7]]
+
+
+@pytest.mark.parametrize("scale", [1.0, 63.0, 64.0, 100.0, 1e6])
+def test_sums_may_be_as_large_as_they_like_before_a_curve(scale: float) -> None:
+    """Whose end they reach: what one step of an accumulator is worth has no limit, and a factor has 31 bits."""
+    rows = IntegerRows(
+        weights=np.array([[1]], np.int8), bits=4, biases=np.zeros(1), scales=np.array([scale], np.float32), largest=8
+    )
+    layer = rows.softsign(limit=7)
+    assert layer.shift >= 1
+    # x / (1 + |x|) of 1, 63, 64 and more is 1/2, 63/64, 64/65 and more, in steps of 1/8.
+    ends = {1.0: [[-4, 0, 4, 7]]}.get(scale, [[-8, 0, 7, 7]])
+    assert layer.activate(np.array([[-1], [0], [1], [8]], np.int32)).T.tolist() == ends
+    gates = rows.gates(shares=np.ones(1)).measure(np.array([[-(2**31)], [2**31 - 1]], np.int32)).ravel()
+    assert gates.tolist() == [-GATE_LIMIT, GATE_LIMIT]
+    assert 2 * GATE_LIMIT <= 2**31 - 1  # two of them are added in 32 bits
 
 
 def test_powers_of_two_are_shifted_by_hand() -> None:

@@ -12,7 +12,7 @@ same study (`spread`, space `mlp_small`, budget BUDGET), the same inner loop and
 `optuna-nsga2` and `optuna-tpe` are 40 trials in which every candidate's students, one for each agent, are trained from
 scratch for 8,000 steps (a quantized one for 6,000 in float and 2,000 in integers), played for 256 search episodes, and
 only then compared with the budget. `kdnas` is `kdnas search` for as long as these took with the same seed;
-`kdnas-no-*` is the same with one lever switched off, for a fifth of that time.
+`kdnas-no-*` is the same with one lever switched off, for a tenth of that time.
 `kdnas-no-proposals` asks the sampler alone. What the bank is worth is in the last row of a run: `asked` students were
 needed by trials at their rungs, and `trained` of them were trained.
 
@@ -53,7 +53,7 @@ BUDGET = ("flops<1%", "memory<2KiB")
 TRIALS, SCRATCH_STEPS, INTEGER_STEPS = 40, 8_000, 2_000
 WORKERS = 2
 SEEDS, LEVER_SEEDS = (0, 1, 2), (0, 1)
-LEVER_SHARE = 1 / 5
+LEVER_SHARE = 1 / 10
 """Of the time of plain Optuna, for runs with a lever switched off."""
 
 PLAIN = {"optuna-nsga2": "nsga2", "optuna-tpe": "tpe"}

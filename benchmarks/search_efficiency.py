@@ -11,16 +11,20 @@ same study (`spread`, space `mlp_small`, budget BUDGET), the same inner loop and
 
 `optuna-nsga2` and `optuna-tpe` are 40 trials in which every candidate's students, one for each agent, are trained from
 scratch for 8,000 steps (a quantized one for 6,000 in float and 2,000 in integers), played for 256 search episodes, and
-only then compared with the budget. `kdnas` is `kdnas search` for as long as these took with the same seed;
-`kdnas-no-*` is the same with one lever switched off, for a tenth of that time.
-`kdnas-no-proposals` asks the sampler alone. What the bank is worth is in the last row of a run: `asked` students were
-needed by trials at their rungs, and `trained` of them were trained.
+only then compared with the budget. Both samplers are as Optuna makes them; NSGA-II has a population of 50 then, which
+40 trials do not fill, so that it draws at random, and TPE is the one to beat. `kdnas` is `kdnas search` for as long as
+these took with the same seed; `kdnas-no-*` is the same with one lever switched off, for a tenth of that time.
+`kdnas-no-proposals` asks the sampler alone; `kdnas-no-gate` trains what breaks the budget too, and tells the sampler
+that it does; without inheritance each width is an ancestor of its own, which float students are then for good. What the
+bank is worth is in the last row of a run: `asked` students were needed by trials at their rungs, and `trained` of them
+were trained.
 
 Hypervolume is that of `kdnas.study.front.hypervolume`: retention on the 256 search episodes x decades of FLOPs saved x
 decades of memory saved; the reference point is a team that retains nothing at the teacher's own price, and teams that
-break the budget count nothing. `seconds` are since the process began, starting up and demonstrations included. A run of
-kdnas counts at each moment the teams that it had judged at some rung by then, with the students of that rung, played
-afterwards on all 256 episodes; `completed` counts its completed trials alone. `others` is the share of the machine's
+break the budget count nothing. `seconds` are since the process began, starting up and demonstrations included; the last
+row of a run is its end. A run of kdnas counts the trials that were complete by then, played afterwards on all 256
+episodes where they had stopped earlier. `judged` counts besides all teams that it had judged at some rung, with the
+students of that rung: what it could have delivered, had it known. `others` is the share of the machine's
 processor time that went to other processes meanwhile: a run that was disturbed can be taken out and repeated.
 """
 
@@ -37,11 +41,12 @@ import time
 import tomllib
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import tomli_w
 
@@ -59,15 +64,15 @@ LEVER_SHARE = 1 / 10
 PLAIN = {"optuna-nsga2": "nsga2", "optuna-tpe": "tpe"}
 LEVERS: dict[str, dict[str, Any]] = {
     "kdnas": {},
-    "kdnas-no-gate": {"budget": []},
+    "kdnas-no-gate": {},
     "kdnas-no-inheritance": {"space": "scratch"},
     "kdnas-no-proposals": {"search": {"propose": False}},
     "kdnas-no-race": {"distill": {"rungs": [1.0]}},
     "kdnas-no-sequential": {"evaluation": {"first_episodes": 256}},
     "kdnas-no-anchors": {"search": {"anchors": False}},
 }
-"""Method -> what differs from the study. Without the gate everything is trained, and the budget is looked at
-afterwards. Without inheritance every width is an ancestor of its own, trained from scratch for 8,000 steps."""
+"""Method -> what differs from the study. Without the gate everything is trained (`levered`). Without inheritance every
+width is an ancestor of its own, trained from scratch for 8,000 steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +121,9 @@ def without_halves(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def reference_seconds(rows: list[dict[str, Any]], seed: int) -> float:
     """How long plain Optuna took with a seed: the mean over its samplers."""
     runs = [points for name in PLAIN for own, points in _runs(rows, name) if own == seed]
-    ends = [max(point["seconds"] for point in points) for points in runs]
+    if len(runs) < len(PLAIN):
+        sys.exit(f"search_efficiency: first run {' and '.join(PLAIN)} with seed {seed}: kdnas gets as much time")
+    ends: list[float] = [max(point["seconds"] for point in points) for points in runs]
     return sum(ends) / len(ends)
 
 
@@ -145,8 +152,8 @@ def busy_seconds() -> float:
     return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK") - mine
 
 
-def curve(events: list[dict[str, Any]], teacher: Any) -> list[dict[str, Any]]:
-    """Hypervolume after each event {`seconds`, `objectives`, `completed`} that raises it."""
+def curve(events: list[dict[str, Any]], teacher: Any, end: float) -> list[dict[str, Any]]:
+    """Hypervolume after each event {`seconds`, `objectives`, `completed`} that raises it, and at the end."""
     from kdnas.study.front import hypervolume
 
     seen: list[Any] = []
@@ -155,10 +162,11 @@ def curve(events: list[dict[str, Any]], teacher: Any) -> list[dict[str, Any]]:
     for event in sorted(events, key=lambda each: each["seconds"]):
         seen.append(tuple(event["objectives"]))
         told += [tuple(event["objectives"])] if event["completed"] else []
-        volume, completed = hypervolume(seen, teacher), hypervolume(told, teacher)
-        if not points or (volume, completed) != (points[-1]["hypervolume"], points[-1]["completed"]):
-            points.append({"seconds": round(event["seconds"], 2), "hypervolume": volume, "completed": completed})
-    return points
+        volumes = {"hypervolume": hypervolume(told, teacher), "judged": hypervolume(seen, teacher)}
+        if not points or any(points[-1][name] != volume for name, volume in volumes.items()):
+            points.append({"seconds": round(event["seconds"], 2), **volumes})
+    last = points[-1] if points else {"hypervolume": 0.0, "judged": 0.0}
+    return [*points, last | {"seconds": round(end, 2)}]
 
 
 # Plain Optuna
@@ -274,12 +282,7 @@ def run_plain(method: str, seed: int, folder: Path, began: float) -> list[dict[s
                 study.tell(trial, list(objectives))
                 if verdict.feasible:
                     events.append({"seconds": ended - began, "objectives": objectives, "completed": True})
-    return curve([*events, _last(events, time.time() - began)], gate.pricer.teacher_cost())
-
-
-def _last(events: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
-    """The end of a run as an event that adds nothing."""
-    return {**events[-1], "seconds": seconds}
+    return curve(events, gate.pricer.teacher_cost(), time.time() - began)
 
 
 def reference_returns(setup: Any) -> tuple[float, float]:
@@ -335,15 +338,37 @@ def run_kdnas(method: str, seed: int, folder: Path, began: float, limit: float) 
     study = write_study(changes, folder)
     stop = threading.Timer(limit - (time.time() - began), os.kill, (os.getpid(), signal.SIGINT))
     stop.start()
-    budget = changes.get("budget", list(BUDGET))
-    with suppress(SearchInterrupted):
-        search(study, budget=budget, trials=100_000, workers=WORKERS, seed=seed, out=folder / "run")
-    return judge_run(study, budget, seed, folder / "run", began, limit)
+    with suppress(SearchInterrupted), levered(method):
+        search(study, budget=list(BUDGET), trials=100_000, workers=WORKERS, seed=seed, out=folder / "run")
+    return judge_run(study, seed, folder / "run", began, limit)
 
 
-def judge_run(
-    study: Path, budget: list[str], seed: int, run_path: Path, began: float, limit: float
-) -> list[dict[str, Any]]:
+@contextmanager
+def levered(method: str) -> Iterator[None]:
+    """While it is open, the levers that no study can switch off are as a method has them."""
+    from kdnas.study import take_up
+    from kdnas.study.gate import Verdict
+
+    with ExitStack() as changed:
+        if method == "kdnas-no-gate":
+            changed.enter_context(patch.object(Verdict, "feasible", True))
+        if method == "kdnas-no-inheritance":
+            changed.enter_context(patch.object(take_up, "first_teams", anchors_from_scratch))
+        yield
+
+
+def anchors_from_scratch(_space: Any, gate: Any, _feasible: Any) -> list[dict[str, Any]]:
+    """The teams that are tried first with inheritance, each student as an ancestor of its own."""
+    from kdnas.study.anchors import first_teams, largest_feasible, ordered_specs
+    from kdnas.study.setup import open_study, read_study
+
+    whole = open_study(read_study("spread", budget=list(BUDGET))).space
+    feasible = largest_feasible(ordered_specs(whole, gate), gate)
+    teams = first_teams(whole, gate, feasible or {})
+    return [{group: replace(spec, base=spec.hidden) for group, spec in team.items()} for team in teams]
+
+
+def judge_run(study: Path, seed: int, run_path: Path, began: float, limit: float) -> list[dict[str, Any]]:
     """Play each team that a run judged, with the students that it had then."""
     from optuna.trial import TrialState
 
@@ -393,9 +418,8 @@ def judge_run(
             objectives = (retention, float(team_cost.flops), float(team_cost.memory_bytes))
             if at - began <= limit:
                 events.append({"seconds": at - began, "objectives": objectives, "completed": done})
-    points = curve([*events, _last(events, limit)] if events else [], gate.pricer.teacher_cost())
-    share = {"asked": len(asked), "trained": len(set(asked))}
-    return [*points[:-1], points[-1] | share] if points else []
+    points = curve(events, gate.pricer.teacher_cost(), limit)
+    return [*points[:-1], points[-1] | {"asked": len(asked), "trained": len(set(asked))}]
 
 
 # Table and picture
@@ -403,8 +427,9 @@ def judge_run(
 
 def summary(rows: list[dict[str, Any]]) -> str:
     """What each method reached, and when kdnas had what plain Optuna ended with."""
-    lines = ["| method | seeds | hypervolume at the end | s | reached Optuna's best after s | share of Optuna's time |"]
-    lines.append("|---|---|---|---|---|---|")
+    header = ("method", "seeds", "hypervolume at the end", "s", "reached Optuna's best after s",
+              "share of Optuna's time", "had judged as much after s")  # fmt: skip
+    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
     best = {
         seed: max(
             (row["hypervolume"] for row in rows if row["method"] in PLAIN and row["seed"] == seed), default=float("nan")
@@ -416,16 +441,17 @@ def summary(rows: list[dict[str, Any]]) -> str:
         if not runs:
             continue
         ends = [points[-1] for _, points in runs]
-        reached = [
-            next((p["seconds"] for p in points if p["hypervolume"] >= best[seed]), None) for seed, points in runs
-        ]
+        reached, judged = (
+            [next((p["seconds"] for p in points if p[name] >= best[seed]), None) for seed, points in runs]
+            for name in ("hypervolume", "judged")
+        )
         known = [(seed, when) for (seed, _), when in zip(runs, reached, strict=True) if when is not None]
         shares = [when / reference_seconds(rows, seed) for seed, when in known]
         share = " ".join(f"{each:.3f}" for each in shares) if len(shares) == len(runs) else "-"
-        shown = " ".join("-" if when is None else f"{when:.0f}" for when in reached)
+        shown, had = (" ".join("-" if when is None else f"{when:.0f}" for when in each) for each in (reached, judged))
         volumes = " ".join(f"{end['hypervolume']:.2f}" for end in ends)
         seconds = sum(end["seconds"] for end in ends) / len(ends)
-        lines.append(f"| {method} | {len(runs)} | {volumes} | {seconds:.0f} | {shown} | {share} |")
+        lines.append(f"| {method} | {len(runs)} | {volumes} | {seconds:.0f} | {shown} | {share} | {had} |")
     return "\n".join(lines)
 
 

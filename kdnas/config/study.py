@@ -232,7 +232,7 @@ class EvaluationTable(Strict):
     """Played by every team that is trained, on the same seeds: at most so many."""
     first_episodes: Count = 64
     """Played first; more follow, twice as many each time, only while it is open whether a team that costs no more plays
-    better. As many as `search_episodes` plays all of them always."""
+    better, and the rest where it ends on the front. As many as `search_episodes` plays all of them always."""
     final_episodes: Annotated[int, Field(ge=2, strict=True)] = 500
     """Played by the front at the end, on the real environment; nothing is ever chosen on them. One has no interval."""
     copies: Count = 256

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kdnas.errors import StudentError
 from kdnas.export.c_source import SOURCE, action_numbers, has_mask
 from kdnas.export.c_student import TRACK, CStudent
+from kdnas.export.scratch import check_room
 from kdnas.policies.actions import Box
 from kdnas.policies.arrays import Actions, Bools, Floats
 
@@ -32,6 +33,7 @@ def compile_library(
 
     Raises:
         StudentError: the compiler refuses it.
+        ScratchError: it has no room for its files.
     """
     command = [compiler, *flags, "-shared", "-fPIC", *([f"-D{prefix.upper()}_TRACE"] if trace else [])]
     try:
@@ -39,6 +41,7 @@ def compile_library(
                        text=True, timeout=600)  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+        check_room(compiler, said)
         raise StudentError(
             f"export: {compiler} refuses the generated C: {said[0] if said else 'without a word'}; "
             "this is a fault of the exporter, or of the compiler"

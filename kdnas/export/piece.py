@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kdnas.errors import StudentError
 from kdnas.export.graph import OPSET
-from kdnas.export.scratch import scratch_folder
+from kdnas.export.scratch import lacks_place, scratch_folder
 from kdnas.students.student import Student
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def trace(network: nn.Module, probe: tuple[Tensor, ...], *, group: str) -> Piece
         path = folder / "piece.onnx"
         try:
             _export(_Rows(own) if isinstance(own, Student) else own, probe, path, quantized=quantized)
-        except OSError:
-            raise
         except Exception as error:  # a plugin's network may raise anything
+            if lacks_place(error):
+                raise
             raise StudentError(
                 f"{own.spec if isinstance(own, Student) else type(own).__name__} has no ONNX form: {error}; "
                 "use layers that torch.onnx can export"

@@ -1,7 +1,8 @@
 """`scratch_folder`: a place for files that nobody keeps."""
 
 import errno
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
@@ -28,11 +29,27 @@ def scratch_folder() -> Iterator[Path]:
         try:
             yield Path(place)
         except OSError as error:
-            if error.errno not in _NO_PLACE or _has_room(Path(place)):  # another disk may be full
+            if not lacks_place(error) or _has_room(Path(place)):  # another disk may be full
                 raise
             raise ScratchError(
                 f"{gettempdir()}: cannot be written: {error.strerror}; make room, or name another place in TMPDIR"
             ) from error
+
+
+def check_room(program: str, said: Iterable[str]) -> None:
+    """Tell a program that had no room for its files from one that failed, by the lines that it said.
+
+    Raises:
+        ScratchError: it had none.
+    """
+    for line in said:
+        if os.strerror(errno.ENOSPC) in line:
+            raise ScratchError(f"{program}: {line}; make room, or name another place for temporary files in TMPDIR")
+
+
+def lacks_place(error: BaseException) -> bool:
+    """Whether something cannot be written for lack of room, or because nothing may be written there."""
+    return isinstance(error, OSError) and error.errno in _NO_PLACE
 
 
 def _has_room(place: Path) -> bool:

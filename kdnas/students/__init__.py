@@ -9,6 +9,7 @@ from kdnas.students.fake_quant import FakeQuantMlp
 from kdnas.students.family import (
     PLACE_BYTES,
     Family,
+    Gathering,
     IntegerForm,
     IntegerMaker,
     LayerShape,
@@ -37,6 +38,7 @@ __all__ = [
     "DeepSetFamily",
     "FakeQuantMlp",
     "Family",
+    "Gathering",
     "Gru",
     "GruFamily",
     "IntegerForm",

@@ -208,12 +208,12 @@ class StudentCard(Strict):
     def _complete(self) -> Self:
         """Whoever reads a card may count on its prices and its score."""
         try:
-            for entry in (self.cost, self.cost["worst_agent"], self.cost["teacher"]):
+            groups = [self.cost["groups"][group] for group in self.groups]
+            for entry in (self.cost, self.cost["worst_agent"], self.cost["teacher"], *groups):
                 Cost.from_json(entry)
-            for group in self.groups:
-                Cost.from_json(self.cost["groups"][group])
+                int(entry["flops"])
             for what in ("retention", "return"):
-                IntervalCard.model_validate(self.score[what])
+                IntervalCard(**self.score[what])
             str(self.score["seeds"])
         except KeyError as error:
             raise ValueError(f"cost or score lack {error}") from error

@@ -21,8 +21,8 @@ All rounding is written down here, once:
 - A tanh is the Taylor polynomial of degree 4 at the nearest multiple of 1/8, up to 8, with tanh there from a table of
   65 numbers; it is off by 4 U at most. A sigmoid is (1 + tanh(x / 2)) / 2.
 - The state of a GRU is n + z (h - n) from products of this kind, rounded half to even to its bits: gates without sums,
-  z = 1/2 and n = 0, are as exact in float. Its gates' sums are Z with the sign of the accumulator, at most 2^30, which
-  is 64.
+  z = 1/2 and n = 0, are as exact in float. Its gates' sums are Z with the sign of the accumulator, less than 2^30,
+  which is 64.
 - A mean of K activations is the integer nearest to their sum over 2 K, half to even, as brevitas makes it of floats
   that say these numbers exactly: positive integers become signed ones of as many bits, in steps twice as wide.
 - A logit is float32(accumulator) float32(s_weights s_inputs), one rounded product. Rows have scales of their own, so

@@ -28,7 +28,17 @@ class Drafts:
 
     def recall(self) -> None:
         """Let the sampler know the trials that were stored before."""
-        self.study.add_trials(trial for trial in self.stored.get_trials(deepcopy=False) if trial.state.is_finished())
+        from optuna.samplers import BaseGASampler
+        from optuna.trial import TrialState
+
+        ended = [trial for trial in self.stored.get_trials() if trial.state.is_finished()]
+        if isinstance(sampler := self.stored.sampler, BaseGASampler):
+            # Those of another sampler come in generations too, in the order in which they were told.
+            key, size = sampler._get_generation_key(), sampler.population_size or 1
+            complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
+            for place, trial in enumerate(complete):
+                trial.system_attrs = {key: place // size, **trial.system_attrs}
+        self.study.add_trials(ended)
 
     def enqueue(self, parameters: Mapping[str, Any], attributes: Mapping[str, Any] | None = None) -> None:
         """Have a candidate asked next, behind those that wait already, with user attributes."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kdnas.distill.stage import Stage, lineage
+from kdnas.distill.stage import Stage
 from kdnas.errors import RunError, StudentError
 from kdnas.evaluation.paired import retention_parts
 from kdnas.evaluation.score import Score, make_gain, make_score
@@ -14,18 +14,20 @@ from kdnas.policies.arrays import Floats
 from kdnas.profiling.target import Target
 from kdnas.students.refinement import Hindsight, IntervalCard
 from kdnas.students.team import Team
+from kdnas.study.attempt import Signature, signature
 from kdnas.study.deliver import deliver, target_card
 from kdnas.study.front import Member, ParetoFront, final_name, hypervolume, make_front, non_dominated, thin
 from kdnas.study.gate import Gate
 from kdnas.study.objective import Objective, team_name
 from kdnas.study.returns import Returns
 from kdnas.study.run_folder import RunFolder
+from kdnas.study.schooling import is_fatal
 from kdnas.study.setup import Setup
 from kdnas.study.storage import meets
 from kdnas.study.take_up import candidate_of
-from kdnas.study.tasks import RANDOM, TEACHER, play_refined, play_team, train_student
+from kdnas.study.tasks import RANDOM, TEACHER, play_refined, play_team
 from kdnas.study.watch import Watch
-from kdnas.study.workers import Workers, result_of
+from kdnas.study.workers import Workers, failure_reason, result_of
 
 if TYPE_CHECKING:
     import optuna
@@ -45,20 +47,21 @@ def references(run: RunFolder, workers: Workers, name: str, seeds: list[int], *,
     return teacher, random
 
 
-def best_members(objective: Objective, study: "optuna.Study", gate: Gate) -> list[Member]:
+def best_members(objective: Objective, study: "optuna.Study", gate: Gate, watch: Watch) -> list[Member]:
     """The non-dominated trials, with the scores of all search episodes.
 
     A team stops playing when its place is clear, and one that was lucky until then would keep better ones off the
-    front. So those that are on it play the rest, and so do those that take their places.
+    front. So those that are on it play the rest, and so do those that take their places. One that cannot is left out,
+    with a message.
 
     Raises:
-        KdnasError: as `restore_students` and `result_of`.
+        KdnasError: something that no other team can escape.
     """
     from optuna.trial import TrialState
 
     limits = [item.text for item in gate.budget.constraints]
     told = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
-    members = []
+    members: dict[Signature, Member] = {}
     for trial in (trial for trial in told if meets(trial, limits)):
         candidate = candidate_of(objective.setup, trial)
         verdict = gate.judge(candidate, measure_all=True)
@@ -67,23 +70,27 @@ def best_members(objective: Objective, study: "optuna.Study", gate: Gate) -> lis
             member = Member(
                 trial=trial.number, path=None, candidate=candidate, score=score, cost=verdict.cost, teacher=teacher
             )
-            members.append(member)
+            members.setdefault(signature(candidate), member)
     while True:
-        front = non_dominated([member.objectives for member in members])
-        short = [place for place in front if members[place].score.retention.episodes < len(objective.schooling.seeds)]
+        teams = list(members)
+        front = [teams[place] for place in non_dominated([members[team].objectives for team in teams])]
+        short = [team for team in front if members[team].score.retention.episodes < len(objective.schooling.seeds)]
         if not short:
-            return [members[place] for place in front]
-        for place, score in zip(short, play_the_rest(objective, [members[place] for place in short]), strict=True):
-            members[place] = replace(members[place], score=score)
+            return [members[team] for team in front]
+        for team, played in zip(short, play_the_rest(objective, [members[team] for team in short]), strict=True):
+            if isinstance(played, Score):
+                members[team] = replace(members[team], score=played)
+            else:
+                watch.message(f"trial {members.pop(team).trial} is left out of the front: {played}")
 
 
-def play_the_rest(objective: Objective, members: list[Member]) -> list[Score]:
-    """Scores of members on all search episodes, of which they have played the first.
+def play_the_rest(objective: Objective, members: list[Member]) -> list[Score | str]:
+    """Scores of members on all search episodes, of which they have played the first; or why one cannot play them.
 
     Raises:
-        KdnasError: as `restore_students` and `result_of`.
+        KdnasError: something that no other team can escape.
     """
-    restore_students(objective, members)
+    objective.schooling.restore([member.candidate for member in members])
     seeds, losses, kept = objective.schooling.seeds, objective.schooling.losses, objective.kept
     names = [team_name(member.trial) for member in members]
     futures = [
@@ -92,13 +99,18 @@ def play_the_rest(objective: Objective, members: list[Member]) -> list[Score]:
         else None
         for member, name in zip(members, names, strict=True)
     ]
-    scores = []
+    ends: list[Score | str] = []
     for member, name, future in zip(members, names, futures, strict=True):
+        error = None if future is None else future.exception()
+        if future is not None and error is not None and is_fatal(error):
+            result_of(future, f"playing trial {member.trial}")
+        if error is not None:
+            ends.append(failure_reason(error))
+            continue
         if future is not None:
-            rest = result_of(future, f"playing trial {member.trial}")
-            kept.keep(f"{name}-all", np.concatenate([kept.load(name), rest]))
-        scores.append(make_score(kept.load(f"{name}-all"), losses.teacher, losses.random))
-    return scores
+            kept.keep(f"{name}-all", np.concatenate([kept.load(name), future.result()]))
+        ends.append(make_score(kept.load(f"{name}-all"), losses.teacher, losses.random))
+    return ends
 
 
 def thin_members(members: list[Member], count: int, watch: Watch) -> list[Member]:
@@ -114,20 +126,6 @@ def thin_members(members: list[Member], count: int, watch: Watch) -> list[Member
             "hypervolume go on ([search] front takes more)"
         )
     return [members[place] for place in places]
-
-
-def restore_students(objective: Objective, members: list[Member]) -> None:
-    """Train the students of members again that were deleted from the bank.
-
-    Raises:
-        KdnasError: one cannot be trained.
-    """
-    setup, workers, bank = objective.setup, objective.workers, objective.schooling.bank
-    for member in members:
-        for group, stage in players(objective, member).items():
-            pool = setup.pools[group]
-            for one in [] if bank.has(pool, stage) else lineage(stage):  # those that are there are found there
-                result_of(workers.submit(train_student, pool.name, one), f"training {one}")
 
 
 def players(objective: Objective, member: Member) -> dict[str, Stage]:

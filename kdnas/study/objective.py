@@ -244,7 +244,6 @@ class Objective:
         if error is not None and is_fatal(error):
             result_of(future, "playing a team")
         if error is not None:
-            self.teams.unplayable.append(attempt.candidate)
             self._fail(attempt, failure_reason(error))
             return
         attempt.parts.append(future.result())
@@ -308,6 +307,7 @@ class Objective:
 
         attempt.trial.set_user_attr("reason", reason)
         self.drafts.tell(attempt.draft, attempt.trial, state=TrialState.FAIL)
+        self.teams.failed.append(attempt.candidate)
         self.counts["failed"] += 1
         self.active.pop(attempt.number, None)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from kdnas.errors import KdnasError, StudentError
 from kdnas.students.team import Team
-from kdnas.study.finish import references, restore_students
+from kdnas.study.finish import references
 from kdnas.study.front import Member
 from kdnas.study.objective import Objective
 from kdnas.study.run_folder import RunFolder
@@ -29,7 +29,7 @@ def refine_members(
         KdnasError: the bank or the run is damaged or cannot be written, or the environment fails.
     """
     setup, workers = objective.setup, objective.workers
-    restore_students(objective, members)
+    objective.schooling.restore([member.candidate for member in members])
     refined = make_refined(setup, run.path)
     waiting = [member for member in members if len(refined.follow(member.candidate)[1]) < len(refined.stages)]
     if waiting:

@@ -59,7 +59,11 @@ def remeasure(
             for group, student in teams[member.trial].students.items():
                 key = setup.pools[group].name, weights_digest(student)
                 if key not in known:
-                    known[key] = taken = measure_student(target, student, recorded[group], REPEATS)
+                    try:
+                        taken = measure_student(target, student, recorded[group], REPEATS)
+                    except StudentError:  # once more: a connection to a device may be lost
+                        taken = measure_student(target, student, recorded[group], REPEATS)
+                    known[key] = taken
                     if taken.drift > DRIFT:
                         watch.message(
                             f"{student.spec} of {group} was measured on a restless machine: while it was, the "

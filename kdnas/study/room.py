@@ -71,12 +71,15 @@ class Room:
         return POLL_S * self._needed / LEAST
 
     def lacks(self, error: BaseException) -> bool:
-        """Whether an error means that the disk is full.
+        """Whether an error means that the disk is full; that of temporary folders may be another one.
 
         Some do not say what they mean: numpy a count of bytes, SQLite "disk I/O error" where it cannot enlarge its
         index. Then a look at the disk decides.
         """
-        for cause in causes_of(error):
+        causes = list(causes_of(error))
+        if any(isinstance(cause, ScratchError) for cause in causes):
+            return False
+        for cause in causes:
             if isinstance(cause, DiskFullError) or (isinstance(cause, OSError) and cause.errno in NO_ROOM):
                 return True
             if isinstance(cause, sqlite3.Error):
@@ -95,9 +98,10 @@ class Room:
             if self._full:
                 return
             self._full = True
-        elsewhere = any(isinstance(cause, ScratchError) for cause in causes_of(error))
-        disk = "a disk" if elsewhere else f"the disk of {self.folder}"
-        self._say(f"{disk} is full ({error}); the search waits until there is room and then goes on; Ctrl-C ends it")
+        self._say(
+            f"the disk of {self.folder} is full ({error}); the search waits until there is room and then goes on; "
+            "Ctrl-C ends it"
+        )
 
     def is_there(self) -> bool:
         """Whether there is room again; says so once."""

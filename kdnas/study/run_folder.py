@@ -108,8 +108,6 @@ def open_run(path: Path, setup: Setup, storage: str | None) -> RunFolder:
     Raises:
         RunError: it cannot be written, another search is using it, or it belongs to another search.
     """
-    if storage is None and (odd := sorted(set(str(path.resolve())) & set("{}?"))):
-        raise RunError(f"{path}: a database's address cannot hold {' '.join(odd)}; choose another --out")
     identity = identify(setup)
     lock = FileLock(path / ".lock")
     fresh = not path.exists()
@@ -147,6 +145,8 @@ def _sweep(path: Path) -> None:
 def _check_same(path: Path, identity: Mapping[str, str], storage: str | None) -> tuple[str, str]:
     """Id and storage of a run, made up for a new one; refuses a folder that belongs to another search."""
     if not (path / "run.json").exists():
+        if storage is None and (odd := sorted(set(str(path.resolve())) & set("{}?"))):
+            raise RunError(f"{path}: a database's address cannot hold {' '.join(odd)}; choose another --out")
         return uuid.uuid4().hex[:12], storage or _own_storage(path)
     card = read_run(path)
     was: Mapping[str, str] = card["identity"]

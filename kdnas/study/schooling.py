@@ -1,6 +1,6 @@
 """`Schooling`: the students that trials ask for, each trained once and then played alone among teachers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,6 +92,17 @@ class Schooling:
         """Remember the complete students of a team that an earlier part of this search played."""
         for group, spec in candidate.items():
             self._remembers(group, self.bank.last(spec))
+
+    def restore(self, candidates: Iterable[Mapping[str, StudentSpec]]) -> None:
+        """Train the complete students of some teams again that were deleted from the bank.
+
+        Raises:
+            KdnasError: one cannot be trained.
+        """
+        for group, spec in ((group, spec) for candidate in candidates for group, spec in candidate.items()):
+            pool, stage = self.setup.pools[group], self.bank.last(spec)
+            for one in [] if self.bank.has(pool, stage) else lineage(stage):  # those that are there are found there
+                result_of(self.workers.submit(train_student, pool.name, one), f"training {one}")
 
     def rungs(self, candidate: Mapping[str, StudentSpec], rung: int) -> dict[str, int]:
         """Group -> the rung of its student when a team is judged at a rung."""

@@ -231,7 +231,7 @@ def _search(
         if stop.is_set():
             raise SearchInterrupted
         watch.message(f"asking and storing took {100 * objective.storing.share:.1f} % of the search")
-        members = best_members(objective, study, gate)
+        members = best_members(objective, study, gate, watch)
         if not members:
             raise RunError(
                 f"{run.path}: no candidate was both feasible and trained; raise --trials or the budget, or see the "

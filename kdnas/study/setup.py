@@ -217,13 +217,15 @@ def check_columns(space: SearchSpace, spec: EnvSpec) -> None:
         ConfigError: some would.
     """
     for group, own in space.groups.items():
-        students = {student.family: student for student in own.parameters if student.bits.quantized}
-        for family, student in students.items():
-            layers = load_family(family).layers(student, spec.student_spec(group).inputs)
+        spaces = spec.student_spec(group)
+        shapes = {(each.family, each.hidden, each.inputs): each for each in own.parameters if each.bits.quantized}
+        for student in shapes.values():
+            shown = spaces if student.inputs is None else spaces.reading(spaces.kept[: student.inputs])
+            layers = load_family(student.family).layers(student, shown.inputs)
             if (columns := max(layer.columns for layer in layers)) > MOST_COLUMNS:
                 raise ConfigError(
-                    f"space {space.config.name!r}: group {group!r}: quantized students of the family {family!r} would "
-                    f"add {columns:,} products in 32 bits, {MOST_COLUMNS:,} are the most; leave out bits, or inputs"
+                    f"space {space.config.name!r}: group {group!r}: student {student} would add {columns:,} products "
+                    f"in 32 bits, {MOST_COLUMNS:,} are the most; leave out its bits, or some of its inputs"
                 )
 
 

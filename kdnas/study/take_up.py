@@ -37,7 +37,7 @@ def take_up(objective: Objective) -> None:
             _remember_lost(objective, trial)
         elif trial.state == TrialState.FAIL and not trial.user_attrs.get("interrupted"):
             objective.counts["failed"] += 1
-            objective.teams.unplayable.append(candidate_of(objective.setup, trial))
+            objective.teams.failed.append(candidate_of(objective.setup, trial))
         elif trial.state == TrialState.FAIL and trial.number not in repeated:
             objective.drafts.enqueue(trial.params, {"repeats": trial.number})
         elif trial.state == TrialState.COMPLETE:
@@ -78,6 +78,7 @@ def _remember_played(objective: Objective, trial: Any) -> None:
 
 def _play_again(objective: Objective, candidate: Candidate, episodes: int) -> Returns:
     """The returns of a team whose file is gone: on the same episodes they are the same."""
+    objective.schooling.restore([candidate])
     stages = {group: objective.schooling.bank.last(spec) for group, spec in candidate.items()}
     playing = objective.workers.submit(play_team, stages, objective.schooling.seeds[:episodes], False)
     returns: Returns = result_of(playing, "playing a team again whose returns are gone")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from kdnas.config.study import TrainTable
+from kdnas.config.toml import validate
 from kdnas.envs.make import check_twin, make_env, make_twin
 from kdnas.errors import ConfigError, TeacherError
 from kdnas.evaluation.score import Interval, bootstrap
@@ -45,7 +47,8 @@ def train_teacher(
         raise TeacherError(f"{folder}: holds a teacher; choose another --out, or --force to replace it")
     _check_writable(folder)
     changes = {"seed": seed, "steps_per_cycle": steps}
-    table = table.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    given = {name: value for name, value in changes.items() if value is not None}
+    table = validate(table.model_dump() | given, TrainTable, where="command line")
     real = make_env(file.config.env, file.folder)
     twin = make_twin(file.config.env, file.folder)
     if twin is not None:

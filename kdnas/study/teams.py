@@ -10,16 +10,20 @@ from kdnas.study.front import Objectives
 
 @dataclass(kw_only=True)
 class Teams:
-    """Those that were played, those that others left behind, and those that failed when they were played."""
+    """Those that were played, those that others left behind, and those that failed."""
 
     played: dict[Signature, Played] = field(default_factory=dict)
     lost: dict[Signature, Lost] = field(default_factory=dict)
     """In a race or in their first episodes."""
-    unplayable: list[Candidate] = field(default_factory=list)
+    failed: list[Candidate] = field(default_factory=list)
+    """In a training or when they were played: nobody proposes them again."""
 
     def remember(self, played: Played) -> bool:
         """Take in a team that was played; says whether it was new."""
-        return self.played.setdefault(signature(played.candidate), played) is played
+        team = signature(played.candidate)
+        new = team not in self.played
+        self.played.setdefault(team, played)
+        return new
 
     def lose(self, lost: Lost) -> None:
         """Take in a team that was left behind: where it came furthest counts."""
@@ -28,8 +32,8 @@ class Teams:
             self.lost[signature(lost.candidate)] = lost
 
     def hopeless(self, last_rung: int) -> list[Candidate]:
-        """Teams that nobody need propose again: they lost in their episodes, or cannot be played."""
-        return [lost.candidate for lost in self.lost.values() if lost.rung == last_rung] + self.unplayable
+        """Teams that nobody need propose again: they lost in their episodes, or failed."""
+        return [lost.candidate for lost in self.lost.values() if lost.rung == last_rung] + self.failed
 
     @property
     def points(self) -> list[Objectives]:

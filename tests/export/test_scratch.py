@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kdnas.errors import ScratchError
-from kdnas.export.scratch import scratch_folder
+from kdnas.export.scratch import check_room, scratch_folder
 
 
 @pytest.fixture
@@ -52,3 +52,9 @@ def test_no_place_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     said = r"cannot be made \(No usable temporary .*\); name a place for it in TMPDIR"
     with pytest.raises(ScratchError, match=said), scratch_folder():
         os.abort()
+
+
+def test_a_program_that_has_no_room_is_told_from_one_that_fails() -> None:
+    check_room("cc", ["team.c:3: error: expected ';'"])
+    with pytest.raises(ScratchError, match=r"^cc: cc1: fatal error: .*: No space left on device; make room, or name"):
+        check_room("cc", ["cc1: fatal error: /tmp/x.s: No space left on device"])

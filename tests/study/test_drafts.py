@@ -97,6 +97,21 @@ def test_those_that_were_enqueued_have_children_too(tmp_path: Path) -> None:
     assert {trial.system_attrs["NSGAIISampler:generation"] for trial in drafts.study.get_trials()[POPULATION:]} == {1}
 
 
+def test_those_of_another_sampler_have_children_too(tmp_path: Path) -> None:
+    """A run may go on with another sampler than it began with."""
+    first = again(tmp_path, "tpe")
+    for _ in range(2 * POPULATION):
+        draft = first.ask()
+        sample(draft)
+        first.tell(draft, first.store(draft, {}, {}), [1.0, 1.0, 1.0])
+    later = again(tmp_path, "nsga2")
+    sample(later.ask())
+    generations = [trial.system_attrs["NSGAIISampler:generation"] for trial in later.study.get_trials()]
+    assert generations == [0] * POPULATION + [1] * POPULATION + [2]
+    # What is stored is not touched.
+    assert all("NSGAIISampler:generation" not in trial.system_attrs for trial in later.stored.get_trials())
+
+
 @pytest.mark.parametrize("sampler", ["multivariate-tpe", "tpe", "nsga2", "random"])
 def test_the_sampler_learns_and_knows_what_was_stored_before(tmp_path: Path, sampler: str) -> None:
     first = again(tmp_path, sampler)

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from fronts import cost, member
 
+from kdnas.study.crew import WorkerLostError
 from kdnas.study.finish import best_members, thin_members
 from kdnas.study.objective import Objective
 from kdnas.study.setup import open_study, read_study
@@ -68,7 +69,25 @@ def test_who_is_on_the_front_plays_all_episodes(lucky: Objective, rest: float, f
     assert isinstance(lucky.workers, Pretended)
     lucky.workers.other["team 8-8 of 96 episodes"] = rest
     for _ in range(2):  # and once only
-        members = best_members(lucky, lucky.drafts.stored, lucky.gate)
+        members = best_members(lucky, lucky.drafts.stored, lucky.gate, Notes())
         assert {one.trial: one.score.retention.mean for one in members} == pytest.approx(front)
         assert all(one.score.retention.episodes == 128 for one in members)
+    assert log_of(lucky) == ["team 8-8 of 96 episodes"]
+
+
+def test_who_cannot_play_the_rest_is_left_out(lucky: Objective) -> None:
+    assert isinstance(lucky.workers, Pretended)
+    lucky.workers.outcomes["team 8-8 of 96 episodes"] = WorkerLostError("the worker process died")
+    notes = Notes()
+    assert [one.trial for one in best_members(lucky, lucky.drafts.stored, lucky.gate, notes)] == [0]
+    assert notes.messages == ["trial 1 is left out of the front: the worker process died"]
+
+
+def test_a_team_that_was_told_twice_plays_the_rest_once(lucky: Objective) -> None:
+    ask(lucky, 8, 8)
+    assert len(lucky.drafts.stored.get_trials()) == 3
+    log_of(lucky).clear()
+    assert isinstance(lucky.workers, Pretended)
+    lucky.workers.other["team 8-8 of 96 episodes"] = 3.0
+    assert [one.trial for one in best_members(lucky, lucky.drafts.stored, lucky.gate, Notes())] == [0]
     assert log_of(lucky) == ["team 8-8 of 96 episodes"]

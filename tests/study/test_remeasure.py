@@ -40,6 +40,20 @@ class Picky(Aged):
         return super().measure_student(student, views)
 
 
+class Flaky(Aged):
+    """Fails at first, as a connection may that is then there again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost = 1
+
+    def measure_student(self, student: Student, views: Floats) -> Measurement:
+        if self.lost:
+            self.lost -= 1
+            raise StudentError("connection lost")
+        return super().measure_student(student, views)
+
+
 class Wavering(WidthTarget):
     """On a machine that becomes faster and slower, sometimes in the middle of a measurement."""
 
@@ -124,6 +138,8 @@ def test_who_does_not_run_leaves_the_front(copied: Path, write_study: WriteStudy
     assert [member.trial for member in kept] == [member.trial for member in members if not picked(member)]
     assert all("leaves the front: mlp 8 " in text for text in notes.messages)
     assert len(notes.messages) == len(members) - len(kept)
+    everybody = remeasure(setup, Flaky(), members, teams, recorded, notes)
+    assert [member.trial for member in everybody] == [member.trial for member in members]
     with pytest.raises(StudentError, match="too many units"):
         remeasure(setup, Picky(), [member for member in members if picked(member)], teams, recorded, notes)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdnas.errors import DiskFullError, RunError
+from kdnas.errors import DiskFullError, RunError, ScratchError
 from kdnas.study.room import Room
 
 
@@ -129,3 +129,13 @@ def test_more_is_asked_for_when_a_mebibyte_was_not_enough(tmp_path: Path, said: 
     assert time.monotonic() - started >= 1 + 2
     assert len(said) == 4
     assert room.pause_s == 1.0
+
+
+def test_a_full_disk_of_temporary_files_is_none_of_the_run(tmp_path: Path) -> None:
+    """Room in the run's folder would be no sign that there is some."""
+    full = OSError(errno.ENOSPC, "No space left on device")
+    room = Room(tmp_path, print)
+    assert room.lacks(full)
+    error = ScratchError("/tmp: cannot be written: No space left on device; make room")
+    error.__cause__ = full
+    assert not room.lacks(error)

@@ -195,10 +195,13 @@ def test_integers_of_more_products_than_32_bits_hold_are_refused(write_study: Wr
     bases = [{"hidden": [4], "prune": [0.0]}]
     space = {"name": "x", "groups": {"default": {"bits": ["float", "w4a8i8"], "bases": bases}}}
     setup = open_study(read_study(write_study("wide", space=space, **{"env.kwargs": {"still": 9000}})))
-    with pytest.raises(ConfigError, match=r"family 'mlp' would add 9,003 products in 32 bits, 8,192 are"):
+    with pytest.raises(ConfigError, match=r"student mlp 4 w4a8i8 would add 9,003 products in 32 bits, 8,192 are"):
         check_columns(setup.space, setup.spec)
     shown = replace(setup, constant=dict.fromkeys(setup.spec.groups, tuple(range(3, 9003))))
     check_columns(shown.space, shown.spec)
+    half = {"name": "x", "groups": {"default": {"bits": ["w4a8i8"], "bases": [bases[0] | {"inputs": [0.5]}]}}}
+    setup = open_study(read_study(write_study("half", space=half, **{"env.kwargs": {"still": 9000}})))
+    check_columns(setup.space, setup.spec)
     floats = {"name": "x", "groups": {"default": {"bases": bases}}}
     setup = open_study(read_study(write_study("floats", space=floats, **{"env.kwargs": {"still": 9000}})))
     check_columns(setup.space, setup.spec)

@@ -110,7 +110,7 @@ def test_every_trial_of_a_team_has_its_returns(told: Objective) -> None:
 
 
 def test_a_team_that_failed_is_not_proposed_when_the_search_goes_on(told: Objective, begin: Begin) -> None:
-    (failed,) = resume(begin).teams.unplayable
+    (failed,) = resume(begin).teams.failed
     assert [spec.hidden for spec in failed.values()] == [(4,), (4,)]
 
 

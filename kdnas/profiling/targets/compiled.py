@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kdnas.envs.spec import AgentSpec
 from kdnas.errors import StudentError
+from kdnas.export.scratch import check_room
 from kdnas.policies.actions import Discrete
 from kdnas.policies.arrays import Floats
 from kdnas.profiling.activations import largest_activation_pair
@@ -78,11 +79,13 @@ def run_program(command: Sequence[str], folder: Path | None = None, *, errors: b
 
     Raises:
         StudentError: it is not there, fails, or takes more than ten minutes.
+        ScratchError: it has no room for its files.
     """
     try:
         done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=600)
     except (OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", None) or getattr(error, "stdout", None) or str(error)).strip().splitlines()
         named = [line for line in said if "error" in line or "undefined" in line] or said[-1:] or ["without a word"]
+        check_room(command[0], said)
         raise StudentError(f"{' '.join(command[:2])} failed: {named[0]}") from error
     return done.stdout + done.stderr * errors

@@ -1,6 +1,6 @@
 """Whole searches of `spread`: the README's table, as `make search` makes it, and one for a microcontroller.
 
-    python benchmarks/headline.py                            searches (ten minutes), and writes results and table
+    python benchmarks/headline.py                            searches (5 to 30 minutes), writes results and table
     python benchmarks/headline.py --run runs/spread          takes a search that has ended
     python benchmarks/headline.py --case microcontroller     the same for flash, RAM and time of a Cortex-M4
 
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import kdnas
 from kdnas.cli.progress import Screen
+from kdnas.profiling.machine import cpu_model
 from kdnas.report.tables import front_table
 from kdnas.study.front import read_front
 
@@ -43,9 +44,11 @@ def main() -> None:
     target, budget = CASES[arguments.case]
     seconds = arguments.seconds
     if arguments.run is None:
+        out = Path("runs") / arguments.case
+        if out.exists():
+            sys.exit(f"{out} is there: take it with --run {out} --seconds ..., or remove it to search anew")
         started = time.monotonic()
         with Screen() as screen:
-            out = Path("runs") / arguments.case
             front = kdnas.search("spread", target=target, budget=budget, out=out, watch=screen)
         seconds = time.monotonic() - started
     else:
@@ -62,7 +65,7 @@ def main() -> None:
         "best_retention_at_28.6x": max((member.score.retention.mean for member in small), default=None),
         "best_retention_at_60x": max((member.score.retention.mean for member in smaller), default=None),
         "seconds": seconds,
-        "machine": {"cpu": platform.processor() or platform.machine(), "python": platform.python_version()},
+        "machine": {"cpu": cpu_model(), "python": platform.python_version()},
         "versions": {name: version(name) for name in ("kdnas", "torch", "optuna", "brevitas", "onnxruntime", "mpe2")},
         "front": members,
     }

@@ -6,7 +6,7 @@
 | `kdnas.teachers` | function(spec, **kwargs) -> Teacher | `kdnas.teachers` |
 | `kdnas.students` | a student family | `kdnas.students` |
 | `kdnas.targets` | function(**kwargs) -> Target | `kdnas.profiling` |
-| `kdnas.exporters` | function(team, folder) -> Artifact | `kdnas.export` |
+| `kdnas.exporters` | a class without arguments, an `Exporter` | `kdnas.export` |
 """
 
 import importlib

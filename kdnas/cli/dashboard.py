@@ -35,6 +35,5 @@ def dashboard(
     try:
         run_server(card["storage"], host=HOST, port=port)
     except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        raise RunError(f"port {port} is in use; choose another with --port") from error
+        why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror or error})"
+        raise RunError(f"port {port} {why}; choose another with --port") from error

@@ -1,10 +1,9 @@
 """Who is to blame: what an environment's own code raises becomes one sentence, with the file and line it came from."""
 
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kdnas.errors import EnvError, KdnasError
+from kdnas.errors import EnvError, KdnasError, describe
 
 
 @contextmanager
@@ -23,11 +22,3 @@ def blame(where: str) -> Iterator[None]:
         raise
     except Exception as error:  # a user's environment may raise anything
         raise EnvError(f"{where}: {describe(error)}") from error
-
-
-def describe(error: Exception) -> str:
-    """Kind, text, file and line of an error, in one line."""
-    text = " ".join(str(error).split())
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {text}{place}"

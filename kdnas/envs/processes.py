@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from kdnas.envs.batched import BatchedStep
-from kdnas.envs.blame import describe
 from kdnas.envs.copies import Copies
 from kdnas.envs.spec import AgentSpec
-from kdnas.errors import EnvError, KdnasError
+from kdnas.errors import EnvError, KdnasError, describe
 from kdnas.policies.arrays import Actions
 
 _CLOSING_S = 2.0

@@ -46,6 +46,12 @@ def _readable(text: str) -> str:
     return text
 
 
+def _distinct_formats(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """However they are spelt: `w8a8i8` and `w08a8i8` are one format."""
+    distinct(tuple(str(parse_bits(text)) for text in texts))
+    return texts
+
+
 Width = Annotated[int, Field(ge=1, le=4096, strict=True)]
 Ratio = Annotated[float, Field(ge=0.0, lt=1.0, strict=True)]
 Share = Annotated[float, Field(gt=0.0, le=1.0, strict=True)]
@@ -76,7 +82,7 @@ class GroupTable(Strict):
     """`[groups.NAME]`: the choices of one agent group; `default` is for groups without a table of their own."""
 
     bases: Annotated[tuple[BaseTable, ...], Field(min_length=1)]
-    bits: Annotated[tuple[Format, ...], AfterValidator(distinct)] = ("float",)
+    bits: Annotated[tuple[Format, ...], AfterValidator(_distinct_formats)] = ("float",)
     """Number formats: `float`, or `wWaAiI` with the bits of weights, activations and inputs, for example `w4a8i8`. `W`
     and `A` may be those of each layer, `w8-4-8a8-4i8`; a `p` at the end makes scales powers of two. None is enough
     beside `mixed`."""

@@ -37,9 +37,9 @@ class Gate:
     pricer: Pricer
 
     def judge(self, candidate: Mapping[str, StudentSpec], *, measure_all: bool = False) -> Verdict:
-        """Price and judge a candidate; `measure_all` looks at latency even where arithmetic refuses already."""
+        """Price and judge a candidate; `measure_all` looks at limits on latency even where arithmetic refuses."""
         cheap = self.budget.unmeasured()
-        if cheap.constraints and not measure_all:
+        if cheap.constraints and not (measure_all and self.budget.measured):
             cost = self.pricer.team(candidate, measure=False)
             violations = cheap.violations(cost, self.pricer.teacher_cost(measure=False))
             if any(violation > 0 for violation in violations.values()):

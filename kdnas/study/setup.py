@@ -122,7 +122,7 @@ def read_study(study: str | Path, **changes: Any) -> StudyFile:
     names = ("trials", "workers", "seed", "sampler")
     search = {name: changes[name] for name in names if changes.get(name) is not None}
     tables = config.model_dump() | {"search": config.search.model_dump() | search}
-    if changes.get("budget"):
+    if changes.get("budget") is not None:
         tables["budget"] = tuple(changes["budget"])
     if changes.get("target"):
         tables["target"] = {"name": changes["target"]}

@@ -52,7 +52,9 @@ def main() -> int:
             verdicts = list(pool.map(lambda row: inject(stage, options.seed, *row), rows))
     broken = [verdict for verdict in verdicts if verdict.broken]
     seconds = time.monotonic() - started
-    print(f"{len(verdicts) - len(broken)} passed, {len(broken)} failed\n({seconds:.0f} s)", flush=True)
+    skipped = [verdict for verdict in verdicts if verdict.skipped]
+    passed = len(verdicts) - len(broken) - len(skipped)
+    print(f"{passed} passed, {len(broken)} failed, {len(skipped)} skipped\n({seconds:.0f} s)", flush=True)
     return 1 if broken else 0
 
 
@@ -66,7 +68,7 @@ def inject(stage: Stage, seed: int, name: str, turn: int) -> Verdict:
             verdict.check("something was injected", False)
             continue
         except CannotError as error:
-            verdict.injected = f"skipped: {error}"
+            verdict.injected, verdict.skipped = f"skipped: {error}", True
         break
     print(f"{verdict.line}   ({time.monotonic() - started:.0f} s)", flush=True)
     return verdict

@@ -12,6 +12,8 @@ class Verdict:
 
     fault: str
     injected: str = ""
+    skipped: bool = False
+    """It cannot be injected here."""
     held: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
@@ -33,6 +35,8 @@ def told(trials: Mapping[int, Trial]) -> dict[int, Trial]:
 
 def check_told(verdict: Verdict, before: Mapping[int, Trial], after: Mapping[int, Trial]) -> None:
     """Every trial that had ended before is the same after."""
+    if not told(before):
+        return
     changed = [number for number, trial in told(before).items() if after.get(number) != trial]
     verdict.check("told trials unchanged", not changed, f"{changed[:5]} of {len(told(before))}")
 
@@ -70,6 +74,14 @@ def check_end(
     states = [trial.state for trial in after.values()]
     verdict.check("none RUNNING", "RUNNING" not in states, str(states))
     counted = [one for one in told(after).values() if not one.attribute.get("interrupted")]
+    cut_off = [one for one in after.values() if one.attribute.get("interrupted")]
+    again = {one.attribute.get("repeats"): one.params for one in after.values()}
+    if cut_off:
+        verdict.check(
+            "cut-off trials asked again",
+            all(again.get(one.number) == one.params for one in cut_off),
+            str([one.number for one in cut_off if again.get(one.number) != one.params]),
+        )
     failed = [one for one in counted if one.state == "FAIL"]
     verdict.check("as many trials as asked", len(counted) == home.trials, f"{len(counted)}: {states}")
     verdict.check(
@@ -88,7 +100,8 @@ def check_scores(verdict: Verdict, home: Home, trials: Mapping[int, Trial]) -> N
     theirs = {team(one): one.values for one in home.undisturbed.values() if one.values}
     ours = {team(one): one.values for one in trials.values() if one.values}
     other = [name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name]]
-    verdict.check("same scores as undisturbed", not other, "; ".join(other))
+    if ours.keys() & theirs.keys():
+        verdict.check("same scores as undisturbed", not other, "; ".join(other))
 
 
 def team(trial: Trial) -> str:

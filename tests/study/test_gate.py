@@ -64,6 +64,13 @@ def test_every_constraint_of_a_refused_candidate_can_be_asked_for(make_home: Mak
     assert verdict.violations == pytest.approx({"flops<1000": 1.944, "latency<0.0001s": 0.28})
 
 
+def test_what_is_refused_is_not_measured_for_a_budget_without_such_limits(make_home: MakeHome) -> None:
+    home = make_home()
+    verdict = home.gate("flops<1k").judge(team("float", 64, "float", 16), measure_all=True)
+    assert not verdict.feasible
+    assert home.target.asked == []
+
+
 def test_a_group_alone(make_home: MakeHome) -> None:
     gate = make_home().gate("flops<1k", "pair.memory<1kB", "team.flops<1")
     # 16 float units take 1,692 bytes, of 4 bits 460 (184 of weights, 84 of biases, 156 of scales, 36 of vectors).

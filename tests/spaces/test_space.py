@@ -262,6 +262,11 @@ def test_shares_of_inputs_that_are_none(inputs, said):
         sharing(*inputs)
 
 
+def test_formats_that_are_spelt_otherwise_are_no_others():
+    with pytest.raises(ConfigError, match="'w8a8i8' stands twice"):
+        space({"name": "x", "groups": {"default": {"bases": [{"hidden": [8], "prune": [0.0]}], "bits": ["w8a8i8", "w08a8i8"]}}}, ["a"])
+
+
 # Bits of each layer.
 
 MIX = {"weights": [4, 8], "activations": [4, 8], "inputs": [8]}

@@ -264,7 +264,7 @@ def test_shares_of_inputs_that_are_none(inputs, said):
 
 def test_formats_that_are_spelt_otherwise_are_no_others():
     with pytest.raises(ConfigError, match="'w8a8i8' stands twice"):
-        space({"name": "x", "groups": {"default": {"bases": [{"hidden": [8], "prune": [0.0]}], "bits": ["w8a8i8", "w08a8i8"]}}}, ["a"])
+        mixing([{"hidden": [8], "prune": [0.0]}], bits=("w8a8i8", "w08a8i8"))
 
 
 # Bits of each layer.

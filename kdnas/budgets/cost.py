@@ -86,8 +86,8 @@ class Cost:
             memory_bytes=int(data["memory_bytes"]),
             latency_p50_s=float(data["latency_s"]["p50"]),
             latency_p95_s=float(data["latency_s"]["p95"]),
-            latency_p99_s=float(data["latency_s"]["p99"]),
-            reference_s=float(data["latency_s"]["reference"]),
+            latency_p99_s=float(data["latency_s"].get("p99", 0.0)),
+            reference_s=float(data["latency_s"].get("reference", 0.0)),
             flash_bytes=int(data["flash_bytes"]),
             ram_bytes=int(data["ram_bytes"]),
         )

@@ -211,7 +211,8 @@ class StudentCard(Strict):
             groups = [self.cost["groups"][group] for group in self.groups]
             for entry in (self.cost, self.cost["worst_agent"], self.cost["teacher"], *groups):
                 Cost.from_json(entry)
-                int(entry["flops"])
+                for number in (entry["flops"], entry["latency_s"]["p99"], entry["latency_s"]["reference"]):
+                    float(number)
             for what in ("retention", "return"):
                 IntervalCard(**self.score[what])
             str(self.score["seeds"])

@@ -77,7 +77,7 @@ def test_another_budget_space_and_length(
     files = {f"{warm.bank.address(pool, stage)}.safetensors" for pool, stage in warm.students}
     assert {name: bank_of(out)[name] for name in files} == {name: bank_of(run)[name] for name in files}
     assert notes.last is not None
-    assert notes.last.students == len(bank_of(out)) - len(files)
+    assert notes.last.trainings == len(bank_of(out)) - len(files)
     kept = [dict(member.candidate) for member in front if {spec.hidden for spec in member.candidate.values()} == {(8,)}]
     known = len(read_profile(run / PROFILE).measured)
     (said,) = [text for text in notes.messages if text.startswith("warm start")]
@@ -96,7 +96,7 @@ def test_its_front_comes_first_and_nothing_is_trained_or_played_again(
     call: dict[str, Any] = {"budget": BUDGET, "trials": len(front), "out": out, "warm_start": run}
     again = search(write_study("echo"), **call, watch=notes)
     assert notes.last is not None
-    assert notes.last.students == 0
+    assert notes.last.trainings == 0
     assert bank_of(out) == bank_of(run)
     first = {member.trial: dict(member.candidate) for member in again}
     assert sorted(map(str, first.values())) == sorted(str(dict(member.candidate)) for member in front)

@@ -68,6 +68,14 @@ def latency() -> str:
     return Table(header=("network", *ways), rows=tuple(lines)).markdown()
 
 
+def search_efficiency() -> str:
+    """When a search had what plain Optuna ended with."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from search_efficiency import read_rows, summary
+
+    return summary(read_rows()) + "\n"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """Rows of the inner loop's benchmark that are compared with each other."""
@@ -196,6 +204,7 @@ TABLES: dict[str, Callable[[], str]] = {
         ],
     ),
     "recurrence": recurrence,
+    "search-efficiency": search_efficiency,
     "refine": refine,
 }
 

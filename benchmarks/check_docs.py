@@ -64,8 +64,11 @@ def latency() -> str:
     lines = []
     for row in rows:
         own = row["ways"]
-        lines.append((row["network"], *(f"{1e6 * own[way]['p50_s']:,.2f}" if way in own else "" for way in ways)))
-    return Table(header=("network", *ways), rows=tuple(lines)).markdown()
+        to_float = row.get("c_to_float", {})
+        times = (f"{1e6 * own[way]['p50_s']:,.2f}" if way in own else "" for way in ways)
+        ratio = f"{to_float['median']:.2f} ({to_float['low']:.2f} to {to_float['high']:.2f})" if to_float else ""
+        lines.append((row["network"], *times, ratio))
+    return Table(header=("network", *ways, "C to float, chunk by chunk"), rows=tuple(lines)).markdown()
 
 
 def search_efficiency() -> str:

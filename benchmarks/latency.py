@@ -6,7 +6,9 @@ One thread, one observation, from a float32 array to the index of the action. Ne
 `spread` and students with random weights, quantizers calibrated on random observations; all act alike, or the benchmark
 fails. A chunk is `CHUNK_S` of calls in a row; all ways of all bit-widths of a shape take turns chunk by chunk, so that
 what else the machine does hits them alike. Of the chunks of a repetition the 50th and 95th percentile are taken, and of
-these the median, the lowest and the highest over the repetitions.
+these the median, the lowest and the highest over the repetitions. What C of integers takes to C of floats of the same
+shape is compared chunk by chunk, each with the one beside it: the median of these ratios, and its 95 % interval by the
+sign test.
 
 `C from Python` is `team.c`, compiled with -O3, through ctypes with its pointers bound once and the action read;
 `C alone` is a loop in C around the same function. `tuned` and `BLAS` (that of SciPy) are in `latency.c`.
@@ -115,6 +117,7 @@ def measure(students: dict[str, Student]) -> list[dict[str, Any]]:
             calls[key] = max(1, int(CHUNK_S / run(100)))
         ways = {key: ways[key] for key in sorted(ways)}  # one way of all networks, then the next
         spread: dict[tuple[str, str], list[tuple[float, float]]] = {key: [] for key in ways}
+        alone: dict[str, list[float]] = {name: [] for name in students}
         for _ in range(REPETITIONS):
             chunks: dict[tuple[str, str], list[float]] = {key: [] for key in ways}
             for _ in range(ROUNDS):
@@ -123,15 +126,28 @@ def measure(students: dict[str, Student]) -> list[dict[str, Any]]:
             for key, seen in chunks.items():
                 p50, p95 = np.percentile(seen, [50, 95])
                 spread[key].append((float(p50), float(p95)))
+            for name in students:
+                alone[name] += chunks["C alone", name]
     rows: dict[str, dict[str, Any]] = {name: {"network": name, "ways": {}} for name in students}
     for (way, name), pairs in spread.items():
         first, last = np.array(pairs).T
         rows[name]["ways"][way] = {"p50_s": float(np.median(first)), "lowest_p50_s": float(first.min()),
                                    "highest_p50_s": float(first.max()), "p95_s": float(np.median(last))}  # fmt: skip
+    floats = next((name for name in students if name.endswith("float")), None)
     for name, row in rows.items():
+        if floats is not None and name != floats:
+            row["c_to_float"] = median_ratio(alone[name], alone[floats])
         print(f"{name}: " + ", ".join(f"{way} {1e6 * own['p50_s']:.2f}" for way, own in row["ways"].items()) + " us",
               flush=True)  # fmt: skip
     return list(rows.values())
+
+
+def median_ratio(some: list[float], others: list[float]) -> dict[str, float]:
+    """Of chunks side by side: the median ratio, and the order statistics that hold it in 95 of 100 cases."""
+    ratios = np.sort(np.array(some) / np.array(others))
+    reach = 0.98 * np.sqrt(len(ratios))  # 1.96 standard deviations of how many of so many fair coins show heads
+    low, high = ratios[int(len(ratios) / 2 - reach)], ratios[int(len(ratios) / 2 + reach)]
+    return {"median": float(np.median(ratios)), "low": float(low), "high": float(high)}
 
 
 def make_ways(student: Student, folder: Path, *, tuned: bool) -> dict[str, Way]:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from kdnas.errors import ConfigError, TeacherError
+from kdnas.study import evaluate
 from kdnas.study.setup import open_study, read_study
 from kdnas.study.teacher import evaluate_teacher, train_teacher
 from kdnas.teachers import Progress
@@ -68,3 +69,16 @@ def test_a_folder_that_cannot_be_written_is_noticed_before_training(study: Path,
     with pytest.raises(TeacherError, match=r"file/teacher: cannot be written: "):
         train_teacher(study, out=tmp_path / "file" / "teacher", seed=None, steps=None, force=False, report=curve.append)
     assert curve == []
+
+
+def test_a_study_says_how_many_processes_play(write_study: WriteStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it says nothing it is measured, which takes seconds, and may choose several."""
+
+    def refuse(*_: object, **__: object) -> int:
+        raise AssertionError("it is measured")
+
+    monkeypatch.setattr(evaluate, "choose_processes", refuse)
+    told = write_study("told", **{"evaluation.processes": 1})
+    assert set(evaluate_teacher(told, episodes=4, seed=0)) == {"teacher", "random"}
+    with pytest.raises(AssertionError, match="it is measured"):
+        evaluate_teacher(write_study("asks"), episodes=4, seed=0)

@@ -22,7 +22,6 @@ TICK_S = 0.5
 ATTEMPTS = 3
 """How often a task is begun whose worker dies, hangs or runs out of memory; and a worker that dies as it starts."""
 
-
 START_PAUSE_S = 5.0
 """Where the system has no process or no memory for a worker, it is asked again after so long."""
 
@@ -229,7 +228,7 @@ class Crew(threading.Thread):
             self._begin_again(assignment, cause or f"the worker process died ({how}); out of memory?")
         elif not ready:
             seat.failed_starts += 1
-            if seat.failed_starts == ATTEMPTS:
+            if seat.failed_starts == ATTEMPTS and any(other.failed_starts < ATTEMPTS for other in self._seats):
                 self._say(f"a worker died {ATTEMPTS} times as it started ({cause or how}); going on without it")
 
     def _begin_again(self, assignment: Assignment, cause: str) -> None:

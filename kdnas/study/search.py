@@ -245,7 +245,7 @@ def _search(
         watch.message(f"workers were busy {100 * workers.utilisation:.0f} % of their time")
     recorded = recorded_rows(setup, demonstrations)
     watch.message(f"measuring them again on {target.name}")
-    measured = room.keep_trying(remeasure, setup, target, scored, teams, recorded, watch)
+    measured = remeasure(setup, target, scored, teams, recorded, watch)
     if needless := removable_features([teams[member.trial] for member in measured], recorded):
         watch.message(f"no student of the front needs {describe_features(needless)}: these sensors may all be left out")
     watch.message("exporting")

@@ -80,7 +80,7 @@ class _Learner:
         self._gradient = join_gradients(parameters)
         self._memory: LessonMemory | None = None
         self._settling = self._pupil.network if isinstance(self._pupil.network, Settling) else None
-        self._narrow = student.spec.bits.narrowest <= MOST_BITS
+        self._narrow = student.spec.bits.narrowest_weight <= MOST_BITS
 
     def player(self) -> Seats:
         """The student as it is, where environments and teachers are."""

@@ -76,7 +76,7 @@ def make_student(
         held_out=held_out,
         since=since,
     )
-    narrow = isinstance(pupil.network, FakeQuantMlp) and spec.bits.narrowest <= MOST_BITS
+    narrow = isinstance(pupil.network, FakeQuantMlp) and spec.bits.narrowest_weight <= MOST_BITS
     if narrow and effort.steps and effort.flip_rounds:
         flip_weights(pupil, memory, teaching, rounds=effort.flip_rounds, batch=recipe.batch)
         student.check_finite()

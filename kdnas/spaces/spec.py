@@ -59,6 +59,11 @@ class Bits:
 
     @property
     def narrowest(self) -> int:
+        """Fewest bits of a weight or of what a hidden layer writes."""
+        return min(self.narrowest_weight, *_all(self.activation))
+
+    @property
+    def narrowest_weight(self) -> int:
         """Fewest bits of a weight."""
         return min(_all(self.weight))
 

@@ -85,7 +85,7 @@ def test_narrow_weights_alone_are_flipped_by_the_recipe(
     asked: list[int] = []
 
     def note(student: Student, memory: LessonMemory, teaching: Teaching, *, rounds: int, batch: int) -> int:
-        asked.append(student.spec.bits.narrowest)
+        asked.append(student.spec.bits.narrowest_weight)
         return 0
 
     monkeypatch.setattr(recipe, "flip_weights", note)

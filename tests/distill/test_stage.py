@@ -58,6 +58,12 @@ def test_it_names_itself() -> None:
         (stage(*NARROW, 0), 1100, 1, 11),
         (stage(*NARROW, 1), 3300, 4, 33),
         (stage(*WHOLE, 2), 10000, 12, 100),
+        # 8 bits take 10,000 x 2^((4 - 8) / 2), whatever the inputs have; of mixed ones, the narrowest count.
+        (stage("w8a8i4", 8, 2), 2500, 12, 100),
+        (stage("w8a8i8", 8, 0), 275, 1, 11),
+        (stage("w8a6i8", 8, 2), 5000, 12, 100),
+        (stage("w8-4a8i8", 8, 2), 10000, 12, 100),
+        (stage("w2a8i8", 8, 2), 10000, 12, 100),
     ],
 )
 def test_what_a_stage_costs(own: Stage, steps: int, rounds: int, flips: int) -> None:

@@ -32,6 +32,8 @@ def test_bits_of_layers_that_are_equal_are_one_number():
     mixed = Bits(input=8, weight=(8, 4, 8), activation=(8, 4))
     assert (str(mixed), mixed.mixed, mixed.narrowest) == ("w8-4-8a8-4i8", True, 4)
     assert (mixed.weights(3), mixed.activations(2)) == ((8, 4, 8), (8, 4))
+    narrow = Bits(input=2, weight=(8, 5, 8), activation=(4, 8))
+    assert (narrow.narrowest, narrow.narrowest_weight) == (4, 5)
     same = Bits(input=8, weight=(4, 4, 4), activation=(8, 8))
     assert (same, str(same), same.mixed) == (W4, "w4a8i8", False)
     assert (W4.weights(3), W4.activations(2)) == ((4, 4, 4), (8, 8))

@@ -25,7 +25,8 @@ break the budget count nothing. `seconds` are since the process began, starting 
 row of a run is its end. A run of kdnas counts the trials that were complete by then, played afterwards on all 256
 episodes where they had stopped earlier. `judged` counts besides all teams that it had judged at some rung, with the
 students of that rung: what it could have delivered, had it known. `others` is the share of the machine's
-processor time that went to other processes meanwhile: a run that was disturbed can be taken out and repeated.
+processor time that went to other processes meanwhile, and `pace_us` what a fixed piece of arithmetic took, the median
+over the run: a run that was disturbed, or had a faster machine than the others, can be taken out and repeated.
 """
 
 import argparse
@@ -33,6 +34,7 @@ import json
 import multiprocessing
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -58,6 +60,7 @@ BUDGET = ("flops<1%", "memory<2KiB")
 TRIALS, SCRATCH_STEPS, INTEGER_STEPS = 40, 8_000, 2_000
 WORKERS = 2
 SEEDS, LEVER_SEEDS = (0, 1, 2), (0, 1)
+PACE_EVERY_S = 20.0
 LEVER_SHARE = 1 / 10
 """Of the time of plain Optuna, for runs with a lever switched off."""
 
@@ -136,12 +139,29 @@ def run(job: Job, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         command = [sys.executable, __file__, "--run", job.method, "--seed", str(job.seed)]
         before = busy_seconds()
         began = time.monotonic()
-        subprocess.run([*command, "--folder", folder, "--limit", str(limit)], check=True)
+        with subprocess.Popen([*command, "--folder", folder, "--limit", str(limit)]) as process:
+            paces = [pace_us()]
+            while process.poll() is None:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(PACE_EVERY_S)
+                paces.append(pace_us())
+        if process.returncode:
+            sys.exit(f"search_efficiency: {job} failed with exit code {process.returncode}")
         all_seconds = (time.monotonic() - began) * (os.cpu_count() or 1)
         others = round(max(0.0, busy_seconds() - before) / all_seconds, 3)
         points = json.loads((Path(folder) / "points.json").read_text())
-    same = {"others": others, "machine": machine()}
+    same = {"others": others, "pace_us": round(statistics.median(paces), 1), "machine": machine()}
     return [{"method": job.method, "seed": job.seed, **point, **same} for point in points]
+
+
+def pace_us() -> float:
+    """Microseconds of a fixed piece of arithmetic, the fastest of 20: what this machine can do at this moment."""
+    times = []
+    for _ in range(20):
+        began = time.perf_counter_ns()
+        sum(number * number for number in range(5_000))
+        times.append(time.perf_counter_ns() - began)
+    return min(times) / 1_000
 
 
 def busy_seconds() -> float:
@@ -428,7 +448,7 @@ def judge_run(study: Path, seed: int, run_path: Path, began: float, limit: float
 def summary(rows: list[dict[str, Any]]) -> str:
     """What each method reached, and when kdnas had what plain Optuna ended with."""
     header = ("method", "seeds", "hypervolume at the end", "s", "reached Optuna's best after s",
-              "share of Optuna's time", "had judged as much after s")  # fmt: skip
+              "share of Optuna's time", "had judged as much after s", "pace, us")  # fmt: skip
     lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
     best = {
         seed: max(
@@ -451,7 +471,8 @@ def summary(rows: list[dict[str, Any]]) -> str:
         shown, had = (" ".join("-" if when is None else f"{when:.0f}" for when in each) for each in (reached, judged))
         volumes = " ".join(f"{end['hypervolume']:.2f}" for end in ends)
         seconds = sum(end["seconds"] for end in ends) / len(ends)
-        lines.append(f"| {method} | {len(runs)} | {volumes} | {seconds:.0f} | {shown} | {share} | {had} |")
+        paces = " ".join(f"{end['pace_us']:.0f}" for end in ends)
+        lines.append(f"| {method} | {len(runs)} | {volumes} | {seconds:.0f} | {shown} | {share} | {had} | {paces} |")
     return "\n".join(lines)
 
 

@@ -83,4 +83,5 @@ def quantization_steps(bits: Bits, recipe: DistillTable) -> int:
 
     Example: of 10,000 for w4a8, 2,500 are left for w8a8, and 5,000 for w8a6.
     """
-    return round(recipe.qat_steps * min(1.0, 2.0 ** ((4 - bits.narrowest) / 2)))
+    share: float = min(1.0, 2.0 ** ((4 - bits.narrowest) / 2))
+    return round(recipe.qat_steps * share)

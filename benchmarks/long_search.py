@@ -17,9 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from pace import tree
 
 from kdnas.budgets.cost import TeamCost
 from kdnas.study.device_profile import fresh_profile
@@ -93,15 +95,6 @@ def memory_bytes(root: int) -> dict[str, int]:
             sizes = {line.split(":")[0].lower(): int(line.split()[1]) * 1024 for line in lines[1:]}
             found = {name: found[name] + sizes[name] for name in found}
     return found
-
-
-def tree(root: int) -> Iterator[int]:
-    """A process, its children and theirs."""
-    yield root
-    with suppress(OSError):
-        for thread in Path(f"/proc/{root}/task").iterdir():
-            for child in (thread / "children").read_text().split():
-                yield from tree(int(child))
 
 
 def teacher_cost() -> TeamCost:

@@ -10,8 +10,9 @@ square; an episode adds noise that grows with what is lost.
 3 agents: `spread`, its own space and budget, in memory. The hypervolume is that of the teams that were completed by so
 many trials, with what they retain in truth. 16 agents: `simple_spread` with N = 16, a network for each agent, up to 64
 parameters, SQLite in the run folder. `ms` are those of asking, proposing and storing for each trial, in each hundred of
-them; `share` is what they are of the 500 trials if each did nothing else than play its 256 search episodes once, on two
-workers, which is measured (with untrained students): trainings come on top.
+them; `share` is what they are of the wall time of 500 trials. That is theirs and half of what two workers would have
+had to do meanwhile: the steps that were to be trained times what a float step of a one-layer student takes, and the
+episodes that were to be played times what one of untrained students takes, both measured at the end.
 """
 
 import dataclasses
@@ -31,12 +32,14 @@ import optuna
 import tomli_w
 import torch
 
-from kdnas.config.study import TrainTable
+from kdnas.config.study import DistillTable, TrainTable
 from kdnas.distill.bank import StudentBank
 from kdnas.distill.pool import Pool
-from kdnas.distill.stage import Stage
+from kdnas.distill.recipe import make_student
+from kdnas.distill.stage import Effort, Stage, lineage
 from kdnas.envs.make import make_env
 from kdnas.envs.rollouts import play
+from kdnas.spaces.spec import StudentSpec
 from kdnas.students import Student, load_family
 from kdnas.students.team import Team
 from kdnas.study.device_profile import fresh_profile
@@ -48,7 +51,7 @@ from kdnas.study.samplers import make_sampler
 from kdnas.study.search import make_gate, make_objective
 from kdnas.study.setup import Setup, open_study, read_study
 from kdnas.study.storage import open_storage
-from kdnas.study.tasks import make_bank, play_team
+from kdnas.study.tasks import make_bank, open_room, play_team, record_demonstrations
 from kdnas.teachers.checkpoint import save_teacher
 from kdnas.teachers.mappo import make_networks
 
@@ -81,6 +84,10 @@ class MadeUpWorkers:
     truth: "Truth"
     count: int = 2
     waiting: "list[tuple[Future[Any], Any, tuple[Any, ...]]]" = field(default_factory=list)
+    steps: int = 0
+    """Of all trainings."""
+    episodes: int = 0
+    """Of all plays."""
 
     def submit(self, task: Any, *arguments: Any) -> "Future[Any]":
         future: Future[Any] = Future()
@@ -91,12 +98,20 @@ class MadeUpWorkers:
         future, task, arguments = self.waiting.pop(0)
         if task is play_team:
             players, seeds = arguments[:2]
+            self.episodes += len(seeds)
             future.set_result(self.truth.returns(players, len(seeds), first=seeds[0]))
         else:
             group, stage = arguments
+            self.steps += new_steps(stage, self.bank.recipe)
             self.bank.kept.add(self.bank.address(self.setup.pools[group], stage))
             future.set_result(None)
         return [future]
+
+
+def new_steps(stage: Stage, recipe: DistillTable) -> int:
+    """Steps from the stage before to this one."""
+    before = [one for one in lineage(stage)[:-1] if one.spec == stage.spec]
+    return Effort.of(stage, recipe).steps - (Effort.of(before[-1], recipe).steps if before else 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +158,9 @@ class Truth:
         return np.random.default_rng(int.from_bytes(digest[:8], "little"))
 
 
-def pretend(setup: Setup, study: "optuna.Study", folder: Path, seed: int) -> tuple[Objective, Truth]:
+def pretend(
+    setup: Setup, study: "optuna.Study", folder: Path, seed: int
+) -> tuple[Objective, Truth, MadeUpWorkers]:
     """The coordinator of a search whose workers do nothing."""
     run = open_run(folder, setup, None)
     run.lock.release()
@@ -154,10 +171,11 @@ def pretend(setup: Setup, study: "optuna.Study", folder: Path, seed: int) -> tup
     real = make_bank(setup, folder)
     bank = MadeUpBank(**{each.name: getattr(real, each.name) for each in dataclasses.fields(real)})
     target = setup.make_target()
-    workers: Any = MadeUpWorkers(setup=setup, bank=bank, truth=truth)
+    workers = MadeUpWorkers(setup=setup, bank=bank, truth=truth)
     gate = make_gate(setup, target, fresh_profile(target))
     references = (truth.teacher(), truth.teacher() - GAP)
-    return make_objective(setup, run.returns, bank, study, gate, workers, references), truth
+    busy: Any = workers
+    return make_objective(setup, run.returns, bank, study, gate, busy, references), truth, workers
 
 
 def go_on(objective: Objective, trials: int) -> None:
@@ -195,7 +213,7 @@ def three_agents(sampler: str, propose: bool, seed: int) -> dict[str, float]:
     )
     reached = {}
     with tempfile.TemporaryDirectory() as folder:
-        objective, truth = pretend(setup, study, Path(folder) / "run", seed)
+        objective, truth, _ = pretend(setup, study, Path(folder) / "run", seed)
         for trials in CHECKPOINTS:
             go_on(objective, trials)
             reached[str(trials)] = volume(objective, truth)
@@ -220,19 +238,35 @@ def sixteen_agents(sampler: str, folder: Path) -> dict[str, float]:
     search = file.config.search.model_copy(update={"sampler": sampler})
     setup = open_study(dataclasses.replace(file, config=file.config.model_copy(update={"search": search})))
     study = open_storage(f"sqlite:///{folder / 'study.db'}", "samplers", sampler, 0, Room(folder, print))
-    objective, _ = pretend(setup, study, folder / "run", 0)
+    objective, _, workers = pretend(setup, study, folder / "run", 0)
     row: dict[str, float] = {}
     for trials in range(100, MANY_TRIALS + 1, 100):
         before = objective.storing.seconds
         go_on(objective, trials)
         row[f"ms_to_{trials}"] = round(10 * (objective.storing.seconds - before), 1)
     parameters = max(len(trial.params) for trial in study.get_trials(deepcopy=False))
-    spent, playing = objective.storing.seconds, MANY_TRIALS * seconds_of_a_play(setup) / 2
-    return row | {"parameters": parameters, "share": round(spent / (spent + playing), 4)}
+    spent = objective.storing.seconds
+    work = workers.steps * step_s(setup, folder) + workers.episodes * episode_s(setup)
+    said = {"parameters": parameters, "steps": workers.steps, "episodes": workers.episodes, "work_s": round(work, 1)}
+    return row | said | {"share": round(spent / (spent + work / 2), 4)}
 
 
-def seconds_of_a_play(setup: Setup) -> float:
-    """One worker's time for the search episodes of a team of the smallest students, untrained; the faster of two."""
+def step_s(setup: Setup, folder: Path) -> float:
+    """Seconds of a float training step of the smallest ancestor, with its share of on-policy episodes."""
+    steps, group = 500, next(iter(setup.pools))
+    base = min((spec.base for spec in setup.space.groups[group].parameters), key=lambda each: (len(each), each))
+    family = next(spec.family for spec in setup.space.groups[group].parameters if spec.base == base)
+    few = {"demonstration_episodes": 100, "ancestor_steps": steps, "on_policy_rounds": 1}
+    distill = setup.config.distill.model_copy(update=few)
+    own = dataclasses.replace(setup, config=setup.config.model_copy(update={"distill": distill}))
+    room, lessons = open_room(own, own.pools[group], record_demonstrations(own, folder))
+    began = time.monotonic()
+    make_student(Stage(spec=StudentSpec(family=family, base=base, hidden=base)), None, room, lessons, seed=0)
+    return (time.monotonic() - began) / steps
+
+
+def episode_s(setup: Setup) -> float:
+    """Seconds of a search episode of a team of the smallest students, untrained; the faster of two."""
     students = {}
     for group, space in setup.space.groups.items():
         spec, spaces = min(space.parameters, key=lambda each: (sum(each.hidden), str(each))), setup.pools[group].spaces
@@ -245,7 +279,7 @@ def seconds_of_a_play(setup: Setup) -> float:
         began = time.monotonic()
         play(setup.env, Team(setup.spec, students), seeds, copies=copies, max_steps=setup.config.env.max_steps)
         times.append(time.monotonic() - began)
-    return min(times)
+    return min(times) / len(seeds)
 
 
 def main() -> None:

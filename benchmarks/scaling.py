@@ -8,15 +8,15 @@ are from the first candidate that was asked for to the last that was told: what 
 demonstrations, starting workers) and after (scores, export) is left out. Two workers meet candidates in another order,
 so that they train other students: `steps` are the optimiser's, of all that the bank has, those of quantized students
 twice, for they take twice as long (`training_step.py`), and the ratio is of steps a second. What plays take is in the
-seconds and not in the steps, and there are about as many. Of a seed that was begun on another machine, or before this
-one was started anew, the run is made again.
+seconds and not in the steps, and there are about as many. `pace_us` is what a fixed piece of arithmetic took while the
+search was halted for it every 20 seconds; `at one pace` is the ratio had the machine been as fast in both runs. Of a
+seed that was begun on another machine, or before this one was started anew, the run is made again.
 """
 
 import argparse
 import json
 import math
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 from check_docs import ROOT
-from search_efficiency import machine
+from pace import machine, run_paced
 
 RESULTS = ROOT / "benchmarks/results/scaling.json"
 TRIALS, SEEDS, BUDGET = 48, (0, 1, 2), ["flops<1%"]
@@ -56,30 +56,37 @@ def run(seed: int, workers: int, folder: Path) -> dict[str, Any]:
 
 
 def trained_steps(bank: Path) -> int:
-    """Of a bank: each student's at its last rung, for every rung goes on from the one before."""
+    """Of a bank: a float student's at its last rung, for each rung goes on from the one before, and a quantized one's
+    at all rungs, for it begins anew on each."""
     from kdnas.students.weights import read_facts
 
-    steps: dict[str, int] = {}
+    floats: dict[str, int] = {}
+    quantized = 0
     for path in bank.glob("*.safetensors"):
         facts = read_facts(path)
-        weight = 1 if facts["spec"]["bits"]["weight"] == 32 else 2
-        student = json.dumps(facts["spec"], sort_keys=True)
-        steps[student] = max(steps.get(student, 0), weight * facts["steps"])
-    return sum(steps.values())
+        if facts["spec"]["bits"]["weight"] == 32:
+            student = json.dumps(facts["spec"], sort_keys=True)
+            floats[student] = max(floats.get(student, 0), facts["steps"])
+        else:
+            quantized += 2 * facts["steps"]
+    return sum(floats.values()) + quantized
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
-    """A line for each seed, and the mean ratio with its interval."""
-    lines = ["| seed | s with 1 | steps | s with 2 | steps | times as many a second |"]
-    lines.append("|---|---|---|---|---|---|")
+    """A line for each seed, and the mean ratio at one pace with its interval."""
+    header = ("seed", "s with 1", "steps", "pace, us", "s with 2", "steps", "pace, us", "times as many a second",
+              "at one pace")  # fmt: skip
+    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
     ratios = []
     for seed in SEEDS:
         found = {row["workers"]: row for row in rows if row["seed"] == seed}
         if len(found) < 2:
             continue
         one, two = found[1], found[2]
-        ratios.append(two["steps"] / two["seconds"] / (one["steps"] / one["seconds"]))
-        cells = [seed, one["seconds"], one["steps"], two["seconds"], two["steps"], f"{ratios[-1]:.2f}"]
+        raw = two["steps"] / two["seconds"] / (one["steps"] / one["seconds"])
+        ratios.append(raw * two["pace_us"] / one["pace_us"])
+        runs = [row[name] for row in (one, two) for name in ("seconds", "steps", "pace_us")]
+        cells = [seed, *runs, f"{raw:.2f}", f"{ratios[-1]:.2f}"]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     if len(ratios) in T_95:
         half = T_95[len(ratios)] * statistics.stdev(ratios) / math.sqrt(len(ratios))
@@ -110,8 +117,8 @@ def main() -> None:
                 continue
             with TemporaryDirectory() as folder:
                 command = [sys.executable, __file__, "--run", str(workers), "--seed", str(seed), "--folder", folder]
-                subprocess.run(command, check=True)
-                rows.append(json.loads((Path(folder) / "row.json").read_text()))
+                pace_us = run_paced(command, stopped=True)
+                rows.append(json.loads((Path(folder) / "row.json").read_text()) | {"pace_us": pace_us})
             RESULTS.write_text(json.dumps({"trials": TRIALS, "budget": BUDGET, "rows": rows}, indent=1) + "\n", "utf-8")
     print(summary(rows))
 

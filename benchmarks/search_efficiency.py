@@ -34,8 +34,6 @@ import json
 import multiprocessing
 import os
 import signal
-import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -54,13 +52,13 @@ import tomli_w
 
 sys.path.insert(0, str(Path(__file__).parent))
 from check_docs import ROOT
+from pace import machine, run_paced
 
 RESULTS = ROOT / "benchmarks/results/search_efficiency.json"
 BUDGET = ("flops<1%", "memory<2KiB")
 TRIALS, SCRATCH_STEPS, INTEGER_STEPS = 40, 8_000, 2_000
 WORKERS = 2
 SEEDS, LEVER_SEEDS = (0, 1, 2), (0, 1)
-PACE_EVERY_S = 20.0
 LEVER_SHARE = 1 / 10
 """Of the time of plain Optuna, for runs with a lever switched off."""
 
@@ -110,11 +108,6 @@ def write_rows(rows: list[dict[str, Any]]) -> None:
     part.replace(RESULTS)
 
 
-def machine() -> str:
-    """What is the same for times that can be compared: this machine since it was started."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
-
-
 def without_halves(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows but for those of seeds that another machine has left half done."""
     begun = {job.seed for job in missing(rows)}
@@ -139,29 +132,12 @@ def run(job: Job, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         command = [sys.executable, __file__, "--run", job.method, "--seed", str(job.seed)]
         before = busy_seconds()
         began = time.monotonic()
-        with subprocess.Popen([*command, "--folder", folder, "--limit", str(limit)]) as process:
-            paces = [pace_us()]
-            while process.poll() is None:
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(PACE_EVERY_S)
-                paces.append(pace_us())
-        if process.returncode:
-            sys.exit(f"search_efficiency: {job} failed with exit code {process.returncode}")
+        pace_us = run_paced([*command, "--folder", folder, "--limit", str(limit)])
         all_seconds = (time.monotonic() - began) * (os.cpu_count() or 1)
         others = round(max(0.0, busy_seconds() - before) / all_seconds, 3)
         points = json.loads((Path(folder) / "points.json").read_text())
-    same = {"others": others, "pace_us": round(statistics.median(paces), 1), "machine": machine()}
+    same = {"others": others, "pace_us": pace_us, "machine": machine()}
     return [{"method": job.method, "seed": job.seed, **point, **same} for point in points]
-
-
-def pace_us() -> float:
-    """Microseconds of a fixed piece of arithmetic, the fastest of 20: what this machine can do at this moment."""
-    times = []
-    for _ in range(20):
-        began = time.perf_counter_ns()
-        sum(number * number for number in range(5_000))
-        times.append(time.perf_counter_ns() - began)
-    return min(times) / 1_000
 
 
 def busy_seconds() -> float:

@@ -12,7 +12,7 @@ from kdnas.cli.render import command, out
 @command
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder of a search.")],
-    trial: Annotated[int | None, typer.Option(min=0, help="Any trial that was played.")] = None,
+    trial: Annotated[int | None, typer.Option(min=0, help="Any trial that ended as COMPLETE.")] = None,
     best: BestOption = None,
     to: Annotated[Path | None, typer.Option(help="Folder to write. [default: ./student-NNNN]")] = None,
     form: Annotated[str, typer.Option("--format", help="An exporter; 'kdnas plugins' lists them.")] = "onnx",

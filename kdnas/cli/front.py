@@ -38,11 +38,14 @@ def front(
     ] = False,
 ) -> None:
     """Show the Pareto front of a finished search, and which limits of the budget bind it."""
+    from kdnas.errors import ConfigError
     from kdnas.report.choice import describe_choice
     from kdnas.report.tables import front_table
     from kdnas.study.front import make_front, read_front
     from kdnas.study.run_folder import read_run
 
+    if as_json and why:
+        raise ConfigError("--json prints the students alone; leave out --why, or --json")
     read_run(run)
     members = read_front(run / "front.json")
     shown = members if best is None else make_front([members.best(best)], final=members.final, folder=members.folder)

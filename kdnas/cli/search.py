@@ -9,7 +9,12 @@ from kdnas.cli.front import BestOption, print_limits
 from kdnas.cli.render import EXIT_INTERRUPTED, command, err, out, print_table, this_command
 
 StudyArgument = Annotated[
-    str, typer.Argument(metavar="[STUDY]", help="A shipped study (spread, spread_tiny, speaker_listener) or a path.")
+    str,
+    typer.Argument(
+        metavar="[STUDY]",
+        help="A shipped study (spread, spread_tiny, spread_blind, spread_continuous, "
+        "speaker_listener) or a path.",
+    ),
 ]
 BudgetOption = Annotated[
     list[str] | None,
@@ -17,9 +22,9 @@ BudgetOption = Annotated[
         "--budget",
         "-b",
         metavar="LIMIT",
-        help="A hard limit, [SCOPE.]METRIC<NUMBER[UNIT]; repeat it or separate by commas. Metrics: latency macs flops "
-        "bops params memory, and on microcontrollers flash ram. Scopes: none (each agent), team (sum), a group. A % is "
-        "of the teacher's. "
+        help="A hard limit, [SCOPE.]METRIC<NUMBER[UNIT]; repeat it or separate by commas. Takes the place of the "
+        "study's. Metrics: latency macs flops bops params memory, and on microcontrollers flash ram. Scopes: none "
+        "(each agent), team (sum), a group. A % is of the teacher's. "
         'For example "latency<2ms", "team.memory<=12KiB", "flops<5%".',
     ),
 ]
@@ -29,8 +34,9 @@ TargetOption = Annotated[
     typer.Option(
         "--target",
         metavar="TARGET",
-        help="Where the students will run: onnx, c, cortex-m0plus, cortex-m4, cortex-m7 (@CLOCK), ...; "
-        "'kdnas target list' says what is usable here. For example cortex-m4@168MHz. [default: the study's]",
+        help="Where the students will run: onnx, c, cortex-m0plus, cortex-m4, cortex-m7 (@CLOCK), remote, ...; "
+        "'kdnas target list' says what is usable here. Keeps the study's kwargs where it names the same target. For "
+        "example cortex-m4@168MHz. [default: the study's]",
     ),
 ]
 

@@ -24,8 +24,8 @@ def verify(
 ) -> None:
     """Run an artifact itself in the environment and on its target, and compare all with the card.
 
-    Exit code 1 when something differs: changed files, other actions, a return outside the card's interval, other bytes,
-    or a time more than 25 % off, after scaling with the target's reference kernel.
+    Exit code 1 when something differs: changed files, other actions, a return whose interval does not meet the card's,
+    other bytes, or a time more than 25 % off, after scaling with the target's reference kernel.
     """
     from kdnas.report.tables import Table
     from kdnas.study.verify import verify as run_verify

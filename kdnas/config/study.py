@@ -239,7 +239,8 @@ class EvaluationTable(Strict):
     copies: Count = 256
     """Environments stepped together."""
     processes: CountOrZero = 0
-    """Processes that step the copies when no worker trains; 0 chooses by measuring."""
+    """Processes that step the copies in `kdnas evaluate`, `verify` and `teacher evaluate`; 0 chooses by measuring. In a
+    search every worker steps its own."""
 
 
 class SearchTable(Strict):

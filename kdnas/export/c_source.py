@@ -107,7 +107,8 @@ _MAIN_BEGIN = """\
 MAKEFILE = """\
 # make           the example
 # make test      the recorded observations of vectors.h, with the values of every layer
-# Other targets: make CC=arm-none-eabi-gcc CFLAGS="-O3 -mcpu=cortex-m4 -mthumb"
+# Other targets: make CC=arm-none-eabi-gcc \
+#     CFLAGS="-O3 -mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16 --specs=nosys.specs"
 CC ?= cc
 CFLAGS ?= -O3
 FLAGS = -std=c99 -Wall -Wextra -pedantic

@@ -266,7 +266,7 @@ def _entities(spec: StudentSpec, spaces: AgentSpec) -> Entities:
     if spaces.entities is None or not spaces.entities.sets:
         raise StudentError(
             f"student {spec}: a deepset is a family that does not fit the observation, which declares no sets of "
-            "entities; declare them in the environment, or use mlp"
+            "entities; declare them in [observe.GROUP.entities], or use mlp"
         )
     if len(spec.hidden) < 2:
         raise StudentError(f"student {spec}: a deepset needs two hidden widths or more, that of its encoders first")

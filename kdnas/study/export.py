@@ -53,7 +53,7 @@ def _assemble(setup: Setup, run: RunFolder, number: int) -> Path:
     trial = trials[number]
     if trial.state.name != "COMPLETE":
         reason = trial.user_attrs.get("reason", "it was not played")
-        raise RunError(f"{run.path}: trial {number} ended as {trial.state.name} ({reason}); choose one that was played")
+        raise RunError(f"{run.path}: trial {number} ended as {trial.state.name} ({reason}); choose a COMPLETE one")
     demonstrations = record_demonstrations(setup, run.path)
     setup = see_demonstrations(setup, demonstrations)
     target = setup.make_target()

@@ -125,7 +125,9 @@ def read_study(study: str | Path, **changes: Any) -> StudyFile:
     if changes.get("budget") is not None:
         tables["budget"] = tuple(changes["budget"])
     if changes.get("target"):
-        tables["target"] = {"name": changes["target"]}
+        name = str(changes["target"])
+        same = name.partition("@")[0] == config.target.name.partition("@")[0]
+        tables["target"] = {"name": name, "kwargs": config.target.kwargs if same else {}}
     config = validate(tables, StudyConfig, where="command line")
     space = read_toml(find_space(config.space, path.parent), SpaceConfig)
     return StudyFile(config=config, folder=path.parent, space=space)

@@ -29,7 +29,7 @@ APART = 3.0
 
 
 def check_target(target: Target, *, small: StudentSpec = SMALL, large: StudentSpec = LARGE) -> None:
-    """Time a small and a large student, in float and in integers, and a module.
+    """Time a small and a large student, in float and in integers, and modules of the same widths.
 
     Args:
         target: what the factory that is registered under `kdnas.targets` returns.
@@ -49,7 +49,7 @@ def check_target(target: Target, *, small: StudentSpec = SMALL, large: StudentSp
         _check_metrics(target)
         _check_shapes(target, small, large)
         _check_formats(target, small)
-        _check_modules(target)
+        _check_modules(target, small, large)
         seconds = target.reference_s()
         assert math.isfinite(seconds), f"the reference takes {seconds} s"
         assert seconds > 0, f"the reference takes {seconds} s"
@@ -124,24 +124,25 @@ def _check_formats(target: Target, small: StudentSpec) -> None:
         _check_measurement(str(spec), measured)
 
 
-def _check_modules(target: Target) -> None:
-    times = []
-    for width in (8, 512):
+def _check_modules(target: Target, small: StudentSpec, large: StudentSpec) -> None:
+    times, names = [], []
+    for spec in (small, large):
         network = make_mlp(
             SPACES.observation_size,
-            (width, width),
+            spec.hidden,
             SPACES.actions.outputs,
             generator=torch.Generator().manual_seed(0),
         )
         network.requires_grad_(False).eval()
         before, probe = weights_of(network), (torch.zeros(1, SPACES.observation_size),)
-        what = f"a module {width} wide"
+        what = f"a module of {'x'.join(map(str, spec.hidden))}"
+        names.append(what)
         times.append(
             _least(lambda: _check_measurement(what, target.measure_module(network, probe)).p50_s)  # noqa: B023
         )
         assert weights_of(network) == before, f"timing {what} changed its weights"
         assert not network.training, f"timing {what} left it in training mode"
-    assert times[0] < times[1], f"a module 512 wide takes {times[1]:.3g} s, one 8 wide {times[0]:.3g} s"
+    assert times[0] < times[1], f"{names[1]} takes {times[1]:.3g} s, {names[0]} {times[0]:.3g} s"
 
 
 def _least(measure: Callable[[], float], times: int = 3) -> float:

@@ -55,6 +55,10 @@ def test_one_of_it(run: Path) -> None:
     assert [one["trial"] for one in json.loads(told("front", run, "--best", "knee", "--json"))] == [2]
 
 
+def test_json_has_no_place_for_why(run: Path) -> None:
+    assert "--json prints the students alone; leave out --why, or --json" in told("front", run, "--json", "--why")
+
+
 def test_all_of_it_as_json(run: Path) -> None:
     assert [one["trial"] for one in json.loads(told("front", run, "--json"))] == [0, 2, 1]
 

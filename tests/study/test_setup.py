@@ -52,6 +52,13 @@ def test_arguments_replace_what_the_file_says(write_study: WriteStudy) -> None:
     assert read_study(write_study("seeded", **{"search.seed": 3}), seed=0).config.search.seed == 0
 
 
+def test_another_clock_keeps_how_the_same_target_compiles(write_study: WriteStudy) -> None:
+    path = write_study("small", **{"target": {"name": "cortex-m4", "kwargs": {"optimise": "-Os"}}})
+    same = read_study(path, target="cortex-m4@64MHz").config.target
+    assert (same.name, same.kwargs) == ("cortex-m4@64MHz", {"optimise": "-Os"})
+    assert read_study(path, target="cortex-m7").config.target.kwargs == {}
+
+
 @pytest.mark.parametrize("change", [{"trials": 0}, {"workers": -1}, {"seed": -1}])
 def test_arguments_are_checked_as_the_file_is(write_study: WriteStudy, change: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=rf"\[search\] {next(iter(change))}: must be greater"):

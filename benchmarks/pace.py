@@ -49,10 +49,15 @@ def run_paced(command: Sequence[str], *, stopped: bool = False) -> float:
 def tree(root: int) -> Iterator[int]:
     """A process, its children and theirs."""
     yield root
+    threads: list[Path] = []
     with suppress(OSError):
-        for thread in Path(f"/proc/{root}/task").iterdir():
-            for child in (thread / "children").read_text().split():
-                yield from tree(int(child))
+        threads = list(Path(f"/proc/{root}/task").iterdir())
+    for thread in threads:
+        children = ""
+        with suppress(OSError):  # a thread may end meanwhile
+            children = (thread / "children").read_text()
+        for child in children.split():
+            yield from tree(int(child))
 
 
 def machine() -> str:

@@ -19,14 +19,15 @@ that it does; without inheritance each width is an ancestor of its own, which fl
 bank is worth is in the last row of a run: `asked` students were needed by trials at their rungs, and `trained` of them
 were trained.
 
-Hypervolume is that of `kdnas.study.front.hypervolume`: retention on the 256 search episodes x decades of FLOPs saved x
-decades of memory saved; the reference point is a team that retains nothing at the teacher's own price, and teams that
-break the budget count nothing. `seconds` are since the process began, starting up and demonstrations included; the last
-row of a run is its end. A run of kdnas counts the trials that were complete by then, played afterwards on all 256
-episodes where they had stopped earlier. `judged` counts besides all teams that it had judged at some rung, with the
-students of that rung: what it could have delivered, had it known. `others` is the share of the machine's
-processor time that went to other processes meanwhile, and `pace_us` what a fixed piece of arithmetic took, the median
-over the run: a run that was disturbed, or had a faster machine than the others, can be taken out and repeated.
+Hypervolume is that of `kdnas.study.front.hypervolume`: retention x decades of FLOPs saved x decades of memory saved;
+the reference point is a team that retains nothing at the teacher's own price, and teams that break the budget count
+nothing. Retention is that on 256 final episodes, on which neither method chose: who judges more teams on the search
+episodes would have luckier ones. They are played when a run is over. `seconds` are since the process began, starting up
+and demonstrations included; the last row of a run is its end. A run of kdnas counts the trials that were complete by
+then. `judged` counts besides all teams that it had judged at some rung, with the students of that rung: what it could
+have delivered, had it known. `others` is the share of the machine's processor time that went to other processes
+meanwhile, and `pace_us` what a fixed piece of arithmetic took, the median over the run: a run that was disturbed, or had
+a faster machine than the others, can be taken out and repeated.
 """
 
 import argparse
@@ -58,6 +59,9 @@ RESULTS = ROOT / "benchmarks/results/search_efficiency.json"
 BUDGET = ("flops<1%", "memory<2KiB")
 TRIALS, SCRATCH_STEPS, INTEGER_STEPS = 40, 8_000, 2_000
 WORKERS = 2
+SCORED = 256
+"""Final episodes of the table: nobody chose on them."""
+
 SEEDS, LEVER_SEEDS = (0, 1, 2), (0, 1)
 LEVER_SHARE = 1 / 10
 """Of the time of plain Optuna, for runs with a lever switched off."""
@@ -114,13 +118,11 @@ def without_halves(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in rows if row["seed"] not in begun or row["machine"] == machine()]
 
 
-def reference_seconds(rows: list[dict[str, Any]], seed: int) -> float:
-    """How long plain Optuna took with a seed: the mean over its samplers."""
+def reference_seconds(rows: list[dict[str, Any]], seed: int) -> float | None:
+    """How long plain Optuna took with a seed: the mean over its samplers; None until both have run."""
     runs = [points for name in PLAIN for own, points in _runs(rows, name) if own == seed]
-    if len(runs) < len(PLAIN):
-        sys.exit(f"search_efficiency: first run {' and '.join(PLAIN)} with seed {seed}: kdnas gets as much time")
     ends: list[float] = [max(point["seconds"] for point in points) for points in runs]
-    return sum(ends) / len(ends)
+    return sum(ends) / len(ends) if len(ends) == len(PLAIN) else None
 
 
 def run(job: Job, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -128,7 +130,10 @@ def run(job: Job, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         limit = 0.0
         if job.method not in PLAIN:
-            limit = reference_seconds(rows, job.seed) * (1.0 if job.method == "kdnas" else LEVER_SHARE)
+            whole = reference_seconds(rows, job.seed)
+            if whole is None:
+                sys.exit(f"search_efficiency: first run {' and '.join(PLAIN)} with seed {job.seed}: kdnas gets as long")
+            limit = whole * (1.0 if job.method == "kdnas" else LEVER_SHARE)
         command = [sys.executable, __file__, "--run", job.method, "--seed", str(job.seed)]
         before = busy_seconds()
         began = time.monotonic()
@@ -179,6 +184,7 @@ def scratch_specs(spec: Any) -> list[Any]:
 def train_from_scratch(group: str, spec: Any, seed: int) -> Any:
     """One student of plain Optuna, in a worker."""
     from kdnas.distill import Stage, make_student
+    from kdnas.distill.stage import quantization_steps
     from kdnas.study.tasks import open_room
 
     setup, demonstrations = _SETUP
@@ -186,19 +192,20 @@ def train_from_scratch(group: str, spec: Any, seed: int) -> Any:
     if pool.name not in _ROOMS:
         _ROOMS[pool.name] = open_room(setup, pool, demonstrations)
     steps = SCRATCH_STEPS - (INTEGER_STEPS if spec.bits.quantized else 0)
-    changes = {"ancestor_steps": steps, "qat_steps": INTEGER_STEPS, "rungs": (1.0,)}
-    room, lessons = _ROOMS[pool.name]
-    room = replace(room, recipe=setup.config.distill.model_copy(update=changes))
+    recipe, (room, lessons) = setup.config.distill, _ROOMS[pool.name]
+    of_all = quantization_steps(spec.bits, recipe) / recipe.qat_steps if spec.bits.quantized else 1.0
+    changes = {"ancestor_steps": steps, "qat_steps": round(INTEGER_STEPS / of_all), "rungs": (1.0,)}
+    room = replace(room, recipe=recipe.model_copy(update=changes))
     student = None
     for own in scratch_specs(spec):
         student = make_student(Stage(spec=own), student, room, lessons, seed=seed)[0]
     return student
 
 
-def try_candidate(candidate: dict[str, Any], trial: int, seed: int) -> tuple[float, float]:
+def try_candidate(candidate: dict[str, Any], trial: int, seed: int, folder: Path) -> tuple[float, float]:
     """When a candidate of plain Optuna was trained and played, and what it returned, on search episodes."""
-    from kdnas.envs.rollouts import play
     from kdnas.students.team import Team
+    from kdnas.study.tasks import make_bank
 
     setup, _ = _SETUP
     students = {
@@ -206,11 +213,37 @@ def try_candidate(candidate: dict[str, Any], trial: int, seed: int) -> tuple[flo
         for index, (group, spec) in enumerate(candidate.items())
     }
     seeds = setup.seeds.search(setup.config.evaluation.search_episodes)
-    returns = play(setup.env, Team(setup.spec, students), seeds, copies=256, max_steps=setup.config.env.max_steps).mean
-    return time.time(), float(returns.mean())
+    returned = mean_return(setup, Team(setup.spec, students), seeds)
+    ended = time.time()
+    for group, student in students.items():  # agents with a teacher in common have students of their own here
+        bank = make_bank(setup, folder / f"{trial}-{group}")
+        bank.store(setup.pools[group], student, bank.last(student.spec), steps=SCRATCH_STEPS, parent=None)
+    return ended, returned
+
+
+def score_candidate(candidate: dict[str, Any], trial: int, folder: Path) -> float:
+    """What the same students return on the episodes of the table."""
+    from kdnas.students.team import Team
+    from kdnas.study.tasks import make_bank
+
+    setup, _ = _SETUP
+    students = {}
+    for group, spec in candidate.items():
+        bank, own = make_bank(setup, folder / f"{trial}-{group}"), scratch_specs(spec)[-1]
+        students[group] = bank.load(setup.pools[group], bank.last(own))
+    return mean_return(setup, Team(setup.spec, students), setup.seeds.final(SCORED))
+
+
+def mean_return(setup: Any, policy: Any, seeds: list[int]) -> float:
+    """Of a team, on the twin."""
+    from kdnas.envs.rollouts import play
+
+    return float(play(setup.env, policy, seeds, copies=256, max_steps=setup.config.env.max_steps).mean.mean())
 
 
 _SETUP: tuple[Any, Any] = (None, None)
+"""What a worker has open: a study, and its demonstrations or the bank of a finished run."""
+
 _ROOMS: dict[str, Any] = {}
 """Pool name -> its classroom and lessons, opened once a worker, as in a search."""
 
@@ -238,6 +271,7 @@ def run_plain(method: str, seed: int, folder: Path, began: float) -> list[dict[s
     """40 trials of Optuna with nothing of kdnas but its inner loop."""
     import optuna
 
+    from kdnas.errors import StudentError
     from kdnas.study.device_profile import fresh_profile
     from kdnas.study.search import make_gate
 
@@ -245,7 +279,8 @@ def run_plain(method: str, seed: int, folder: Path, began: float) -> list[dict[s
     setup, _ = open_spread(seed, folder)
     target = setup.make_target()
     gate = make_gate(setup, target, fresh_profile(target))
-    teacher_return, random_return = reference_returns(setup)
+    teacher_return, random_return = reference_returns(setup, setup.seeds.search(256))
+    teacher_scored, random_scored = reference_returns(setup, setup.seeds.final(SCORED))
     samplers: dict[str, Any] = {
         "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=seed),
         "tpe": lambda: optuna.samplers.TPESampler(seed=seed, constant_liar=True),
@@ -255,7 +290,8 @@ def run_plain(method: str, seed: int, folder: Path, began: float) -> list[dict[s
         directions=["maximize", "minimize", "minimize"],
         sampler=samplers[PLAIN[method]](),
     )
-    events, waiting = [], {}
+    done: list[tuple[int, Any, float, Any]] = []
+    waiting: dict[Future[Any], Any] = {}
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(WORKERS, mp_context=spawn, initializer=begin_worker, initargs=(seed, folder)) as pool:
         asked = 0
@@ -263,33 +299,40 @@ def run_plain(method: str, seed: int, folder: Path, began: float) -> list[dict[s
             while asked < TRIALS and len(waiting) < WORKERS:
                 trial = study.ask()
                 candidate = setup.space.sample(trial)
-                future: Future[Any] = pool.submit(try_candidate, candidate, asked, seed)
-                waiting[future] = (trial, candidate)
+                waiting[pool.submit(try_candidate, candidate, asked, seed, folder)] = (asked, trial, candidate)
                 asked += 1
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                trial, candidate = waiting.pop(future)
-                ended, returned = future.result()
+                number, trial, candidate = waiting.pop(future)
+                try:
+                    ended, returned = future.result()
+                except StudentError as error:
+                    print(error, flush=True)
+                    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                    continue
                 verdict = gate.judge(candidate)
                 team = verdict.cost.team
                 retention = (returned - random_return) / (teacher_return - random_return)
-                objectives = (retention, float(team.flops), float(team.memory_bytes))
                 for name, violation in verdict.violations.items():
                     trial.set_constraint(name, violation)
-                study.tell(trial, list(objectives))
+                study.tell(trial, [retention, float(team.flops), float(team.memory_bytes)])
                 if verdict.feasible:
-                    events.append({"seconds": ended - began, "objectives": objectives, "completed": True})
-    return curve(events, gate.pricer.teacher_cost(), time.time() - began)
+                    done.append((number, candidate, ended - began, team))
+        end = time.time() - began
+        events = []
+        for number, candidate, seconds, team in done:
+            returned = pool.submit(score_candidate, candidate, number, folder).result()
+            retention = (returned - random_scored) / (teacher_scored - random_scored)
+            objectives = (retention, float(team.flops), float(team.memory_bytes))
+            events.append({"seconds": seconds, "objectives": objectives, "completed": True})
+    return curve(events, gate.pricer.teacher_cost(), end)
 
 
-def reference_returns(setup: Any) -> tuple[float, float]:
-    """Mean returns of the teacher and of random play on the search episodes."""
-    from kdnas.envs.rollouts import play
+def reference_returns(setup: Any, seeds: list[int]) -> tuple[float, float]:
+    """Mean returns of the teacher and of random play."""
     from kdnas.policies.team_policy import RandomPolicy
 
-    seeds = setup.seeds.search(setup.config.evaluation.search_episodes)
-    policies = (setup.teacher, RandomPolicy(setup.spec.actions, seed=setup.config.search.seed))
-    teacher, random = (play(setup.env, each, seeds, copies=256, max_steps=25).mean.mean() for each in policies)
-    return float(teacher), float(random)
+    random = RandomPolicy(setup.spec.actions, seed=setup.config.search.seed)
+    return mean_return(setup, setup.teacher, seeds), mean_return(setup, random, seeds)
 
 
 # kdnas
@@ -334,8 +377,10 @@ def run_kdnas(method: str, seed: int, folder: Path, began: float, limit: float) 
     study = write_study(changes, folder)
     stop = threading.Timer(limit - (time.time() - began), os.kill, (os.getpid(), signal.SIGINT))
     stop.start()
-    with suppress(SearchInterrupted), levered(method):
+    with suppress(SearchInterrupted, KeyboardInterrupt), levered(method):
         search(study, budget=list(BUDGET), trials=100_000, workers=WORKERS, seed=seed, out=folder / "run")
+    if not (folder / "run/run.json").exists():  # the time was over before it had begun
+        return curve([], None, limit)
     return judge_run(study, seed, folder / "run", began, limit)
 
 
@@ -368,8 +413,6 @@ def judge_run(study: Path, seed: int, run_path: Path, began: float, limit: float
     """Play each team that a run judged, with the students that it had then."""
     from optuna.trial import TrialState
 
-    from kdnas.envs.rollouts import play
-    from kdnas.students.team import Team
     from kdnas.study.device_profile import fresh_profile
     from kdnas.study.run_folder import read_run
     from kdnas.study.schooling import stage_at
@@ -377,45 +420,68 @@ def judge_run(study: Path, seed: int, run_path: Path, began: float, limit: float
     from kdnas.study.setup import open_study, read_study
     from kdnas.study.storage import read_trials
     from kdnas.study.take_up import candidate_of
-    from kdnas.study.tasks import make_bank, record_demonstrations, see_demonstrations
+    from kdnas.study.tasks import record_demonstrations, see_demonstrations
 
     setup = open_study(read_study(study, seed=seed, budget=list(BUDGET)))
     setup = see_demonstrations(setup, record_demonstrations(setup, run_path))
     target = setup.make_target()
     gate = make_gate(setup, target, fresh_profile(target))
-    bank = make_bank(setup, run_path)
-    teacher_return, random_return = reference_returns(setup)
-    seeds = setup.seeds.search(setup.config.evaluation.search_episodes)
+    teacher_return, random_return = reference_returns(setup, setup.seeds.final(SCORED))
     card = read_run(run_path)
-    played: dict[Any, float] = {}
-    events = []
+    events: list[dict[str, Any]] = []
     asked: list[tuple[str, Any]] = []
-    for trial in read_trials(card["storage"], f"kdnas-{card['run_id']}"):
-        if not trial.params or not trial.user_attrs.get("judged_at"):
-            continue
-        candidate = candidate_of(setup, trial)
-        verdict = gate.judge(candidate)
-        if not verdict.feasible:
-            continue
-        times = {int(rung): at for rung, at in trial.user_attrs["judged_at"].items()}
-        for rung, at in times.items():
-            stages = {group: stage_at(spec, rung, setup.config.distill) for group, spec in candidate.items()}
-            asked += {(setup.pools[group].name, stage) for group, stage in stages.items()}
-            key = tuple(sorted((group, str(stage), stage.spec.digest) for group, stage in stages.items()))
-            if key not in played:
-                students = {group: bank.load(setup.pools[group], stage) for group, stage in stages.items()}
-                team = Team(setup.spec, students)
-                played[key] = float(play(setup.env, team, seeds, copies=256, max_steps=25).mean.mean())
-            retention = (played[key] - random_return) / (teacher_return - random_return)
-            team_cost = verdict.cost.team
-            done = trial.state == TrialState.COMPLETE and rung == max(times)
-            if done:
-                at = trial.datetime_complete.timestamp()
-            objectives = (retention, float(team_cost.flops), float(team_cost.memory_bytes))
-            if at - began <= limit:
-                events.append({"seconds": at - began, "objectives": objectives, "completed": done})
+    spawn = multiprocessing.get_context("spawn")
+    opened = (study, seed, run_path)
+    with ProcessPoolExecutor(WORKERS, mp_context=spawn, initializer=begin_judge, initargs=opened) as pool:
+        played: dict[Any, Future[float]] = {}
+        for trial in read_trials(card["storage"], f"kdnas-{card['run_id']}"):
+            if not trial.params or not trial.user_attrs.get("judged_at"):
+                continue
+            candidate = candidate_of(setup, trial)
+            verdict = gate.judge(candidate)
+            if not verdict.feasible:
+                continue
+            times = {int(rung): at for rung, at in trial.user_attrs["judged_at"].items()}
+            for rung, at in times.items():
+                stages = {group: stage_at(spec, rung, setup.config.distill) for group, spec in candidate.items()}
+                asked += {(setup.pools[group].name, stage) for group, stage in stages.items()}
+                done = trial.state == TrialState.COMPLETE and rung == max(times)
+                seconds = (trial.datetime_complete.timestamp() if done else at) - began
+                if seconds > limit:
+                    continue
+                key = tuple(sorted((group, str(stage), stage.spec.digest) for group, stage in stages.items()))
+                if key not in played:
+                    played[key] = pool.submit(judge_team, stages)
+                events.append({"seconds": seconds, "played": played[key], "cost": verdict.cost.team, "completed": done})
+        for event in events:
+            cost, returned = event.pop("cost"), event.pop("played").result()
+            retention = (returned - random_return) / (teacher_return - random_return)
+            event["objectives"] = (retention, float(cost.flops), float(cost.memory_bytes))
     points = curve(events, gate.pricer.teacher_cost(), limit)
     return [*points[:-1], points[-1] | {"asked": len(asked), "trained": len(set(asked))}]
+
+
+def begin_judge(study: Path, seed: int, run_path: Path) -> None:
+    """Open a finished run in a process."""
+    global _SETUP
+    import torch
+
+    from kdnas.study.setup import open_study, read_study
+    from kdnas.study.tasks import make_bank, record_demonstrations, see_demonstrations
+
+    torch.set_num_threads(1)
+    setup = open_study(read_study(study, seed=seed, budget=list(BUDGET)))
+    setup = see_demonstrations(setup, record_demonstrations(setup, run_path))
+    _SETUP = (setup, make_bank(setup, run_path))
+
+
+def judge_team(stages: dict[str, Any]) -> float:
+    """What banked students return on the episodes of the table."""
+    from kdnas.students.team import Team
+
+    setup, bank = _SETUP
+    students = {group: bank.load(setup.pools[group], stage) for group, stage in stages.items()}
+    return mean_return(setup, Team(setup.spec, students), setup.seeds.final(SCORED))
 
 
 # Table and picture
@@ -442,7 +508,8 @@ def summary(rows: list[dict[str, Any]]) -> str:
             for name in ("hypervolume", "judged")
         )
         known = [(seed, when) for (seed, _), when in zip(runs, reached, strict=True) if when is not None]
-        shares = [when / reference_seconds(rows, seed) for seed, when in known]
+        wholes = [(when, reference_seconds(rows, seed)) for seed, when in known]
+        shares = [when / whole for when, whole in wholes if whole is not None]
         share = " ".join(f"{each:.3f}" for each in shares) if len(shares) == len(runs) else "-"
         shown, had = (" ".join("-" if when is None else f"{when:.0f}" for when in each) for each in (reached, judged))
         volumes = " ".join(f"{end['hypervolume']:.2f}" for end in ends)

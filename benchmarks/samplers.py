@@ -37,6 +37,7 @@ from kdnas.distill.bank import StudentBank
 from kdnas.distill.pool import Pool
 from kdnas.distill.recipe import make_student
 from kdnas.distill.stage import Effort, Stage, lineage
+from kdnas.distill.trainer import COOL_DOWN
 from kdnas.envs.make import make_env
 from kdnas.envs.rollouts import play
 from kdnas.spaces.spec import StudentSpec
@@ -109,9 +110,10 @@ class MadeUpWorkers:
 
 
 def new_steps(stage: Stage, recipe: DistillTable) -> int:
-    """Steps from the stage before to this one."""
+    """Steps from the stage before; a rung goes on from where the learning rate of that one began to fall."""
     before = [one for one in lineage(stage)[:-1] if one.spec == stage.spec]
-    return Effort.of(stage, recipe).steps - (Effort.of(before[-1], recipe).steps if before else 0)
+    done = Effort.of(before[-1], recipe).steps if before else 0
+    return Effort.of(stage, recipe).steps - done + max(int(COOL_DOWN * done), 1 if before else 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,10 +255,12 @@ def sixteen_agents(sampler: str, folder: Path) -> dict[str, float]:
 
 def step_s(setup: Setup, folder: Path) -> float:
     """Seconds of a float training step of the smallest ancestor, with its share of on-policy episodes."""
-    steps, group = 500, next(iter(setup.pools))
+    torch.set_num_threads(1)  # as workers do
+    steps, group = 1_300, next(iter(setup.pools))
     base = min((spec.base for spec in setup.space.groups[group].parameters), key=lambda each: (len(each), each))
     family = next(spec.family for spec in setup.space.groups[group].parameters if spec.base == base)
-    few = {"demonstration_episodes": 100, "ancestor_steps": steps, "on_policy_rounds": 1}
+    # One batch of on-policy episodes (an ancestor skips the first) for 1,300 steps; a recovery has 12 for 12,000.
+    few = {"demonstration_episodes": 100, "ancestor_steps": steps, "on_policy_rounds": 2}
     distill = setup.config.distill.model_copy(update=few)
     own = dataclasses.replace(setup, config=setup.config.model_copy(update={"distill": distill}))
     room, lessons = open_room(own, own.pools[group], record_demonstrations(own, folder))

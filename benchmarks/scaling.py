@@ -1,16 +1,17 @@
-"""What a second worker is worth: the same search of `spread` with one and with two, on as many cores.
+"""What a second worker is worth: the same search of `spread` with one and with two, on two cores.
 
     python benchmarks/scaling.py               three seeds, an hour on two cores; adds run by run
     python benchmarks/scaling.py --seed 0      one of them
 
 Each run is a fresh process that searches `TRIALS` candidates with the study's own settings and the same seed. `seconds`
 are from the first candidate that was asked for to the last that was told: what is done once before (opening, recording
-demonstrations, starting workers) and after (scores, export) is left out. Two workers meet candidates in another order,
-so that they train other students: `steps` are the optimiser's, of all that the bank has, those of quantized students
-twice, for they take twice as long (`training_step.py`), and the ratio is of steps a second. What plays take is in the
-seconds and not in the steps, and there are about as many. `pace_us` is what a fixed piece of arithmetic took while the
-search was halted for it every 20 seconds; `at one pace` is the ratio had the machine been as fast in both runs. Of a
-seed that was begun on another machine, or before this one was started anew, the run is made again.
+demonstrations, starting workers) and after (scores, export) is left out. The coordinator, which samples, prices and
+stores, has the second core for itself beside one worker, and none beside two. Two workers meet candidates in another
+order, so that they train other students: `steps` are the optimiser's, of all that the bank has, those of quantized
+students twice, for they take twice as long (`training_step.py`), and the ratio is of steps a second. What plays take is
+in the seconds and not in the steps, and there are about as many. `pace_us` is what a fixed piece of arithmetic took
+while the search was halted for it every 20 seconds; `at one pace` is the ratio had the machine been as fast in both
+runs. Of a seed that was begun on another machine, or before this one was started anew, the run is made again.
 """
 
 import argparse
@@ -56,20 +57,21 @@ def run(seed: int, workers: int, folder: Path) -> dict[str, Any]:
 
 
 def trained_steps(bank: Path) -> int:
-    """Of a bank: a float student's at its last rung, for each rung goes on from the one before, and a quantized one's
-    at all rungs, for it begins anew on each."""
+    """Of a bank: a float student's at its last rung, and the steps in which the learning rate fell at those before, for
+    each goes on from where that began; a quantized one's at all rungs, for it begins anew on each."""
+    from kdnas.distill.trainer import COOL_DOWN
     from kdnas.students.weights import read_facts
 
-    floats: dict[str, int] = {}
+    floats: dict[str, list[int]] = {}
     quantized = 0
     for path in bank.glob("*.safetensors"):
         facts = read_facts(path)
         if facts["spec"]["bits"]["weight"] == 32:
-            student = json.dumps(facts["spec"], sort_keys=True)
-            floats[student] = max(floats.get(student, 0), facts["steps"])
+            floats.setdefault(json.dumps(facts["spec"], sort_keys=True), []).append(facts["steps"])
         else:
             quantized += 2 * facts["steps"]
-    return sum(floats.values()) + quantized
+    cooled = sum(int(COOL_DOWN * steps) for rungs in floats.values() for steps in sorted(rungs)[:-1])
+    return sum(max(rungs) for rungs in floats.values()) + cooled + quantized
 
 
 def summary(rows: list[dict[str, Any]]) -> str:

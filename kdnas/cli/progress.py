@@ -1,6 +1,7 @@
 """How a search is watched: a live bar on a terminal, a log line now and then when it is not one."""
 
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -38,7 +39,8 @@ class Screen:
 
     def message(self, text: str) -> None:
         console = self._bar.console if self._bar is not None else err
-        console.print(Text.assemble((time.strftime("%H:%M:%S"), "dim"), " ", text))
+        with suppress(OSError):  # the log may lie on the disk that is full: a search does not end for want of a line
+            console.print(Text.assemble((time.strftime("%H:%M:%S"), "dim"), " ", text))
 
     def progress(self, progress: "SearchProgress") -> None:
         if err.is_terminal:

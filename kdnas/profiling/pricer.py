@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdnas.budgets.cost import Cost, TeamCost
 from kdnas.envs.spec import AgentSpec, EnvSpec
-from kdnas.errors import KdnasError, TeacherError
+from kdnas.errors import KdnasError, StudentError, TeacherError
 from kdnas.policies.actions import ActionSpace, Box, MultiDiscrete
 from kdnas.profiling.activations import largest_activation_pair
 from kdnas.profiling.flops import count_macs
@@ -31,6 +31,7 @@ class Pricer:
         normalised: students have a `Normalisation`: one more MAC, a shift and a scale for each feature that is read.
         measured: what `measurements` has returned in an earlier process on the same machine.
         pause: entered around each measurement, so that no worker trains meanwhile.
+        keep: told of all measurements after each new one.
     """
 
     def __init__(
@@ -42,9 +43,10 @@ class Pricer:
         normalised: bool = False,
         measured: Mapping[str, Measurement] | None = None,
         pause: Callable[[], AbstractContextManager[None]] = nullcontext,
+        keep: Callable[[Mapping[str, Measurement]], None] = lambda measured: None,
     ) -> None:
         self._spec, self._teacher, self._target = spec, teacher, target
-        self._normalised, self._pause = normalised, pause
+        self._normalised, self._pause, self._keep = normalised, pause, keep
         self._measured = dict(measured or {})
         self._families: dict[str, Family] = {}  # looking a plugin up takes milliseconds
         self._macs: dict[tuple[str, tuple[int, ...], AgentSpec], int] = {}
@@ -124,7 +126,12 @@ class Pricer:
     def _measure(self, key: str, measure: Callable[[], Measurement]) -> Measurement:
         if key not in self._measured:
             with self._pause():
-                self._measured[key] = measure()
+                try:
+                    taken = measure()
+                except StudentError:  # once more: a connection to a device may be lost
+                    taken = measure()
+            self._measured[key] = taken
+            self._keep(self.measurements())
         return self._measured[key]
 
     def _price_actor(self, group: str, *, measure: bool) -> Cost:

@@ -49,6 +49,8 @@ class Crew(threading.Thread):
         self._lock = threading.Lock()
         """Of the queue, of the switches, and of which processes there are."""
         self._ending = self._killing = self._paused = self._over = self._rung = False
+        self._broken: BaseException | None = None
+        """What ended this thread before it was told to end."""
         self._heard, self._bell = connection.Pipe(duplex=False)
 
     def add(self, task: Callable[..., Any], arguments: tuple[Any, ...]) -> Assignment:
@@ -60,7 +62,7 @@ class Crew(threading.Thread):
         assignment = Assignment(task, arguments, self._ring)
         with self._lock:
             if self._over:
-                raise BrokenExecutor("there are no workers any more")
+                raise BrokenExecutor("there are no workers any more") from self._broken
             self._queue.append(assignment)
         self._ring()
         return assignment
@@ -95,7 +97,7 @@ class Crew(threading.Thread):
             self._bell.send_bytes(b".")
 
     def run(self) -> None:
-        error: BaseException = BrokenExecutor("the workers have been ended")
+        error = BrokenExecutor("the workers have been ended")
         try:
             last = time.monotonic()
             while self._go_on():
@@ -111,7 +113,7 @@ class Crew(threading.Thread):
                 for seat in self._seats:
                     self._look_after(seat, heard, passed_s)
         except BaseException as raised:
-            error = raised
+            error.__cause__ = self._broken = raised
         finally:
             self._dismiss(error)
 
@@ -213,6 +215,9 @@ class Crew(threading.Thread):
             self._replace(seat, kill=True)
             self._begin_again(assignment, f"out of memory: {said.error}")
         elif isinstance(said.error, DiskFullError) and self._room is not None:
+            if self._room.is_elsewhere():
+                self._begin_again(assignment, f"a disk is full, and it is not that of the run: {said.error}")
+                return
             self._put_back(assignment)
             self._room.announce(said.error)
             self._full_until = time.monotonic() + self._room.pause_s
@@ -243,7 +248,7 @@ class Crew(threading.Thread):
         with self._lock:
             return seat.vacate(kill=kill)
 
-    def _dismiss(self, error: BaseException) -> None:
+    def _dismiss(self, error: BrokenExecutor) -> None:
         """Leave no process and nobody waiting."""
         with self._lock:
             self._over = True

@@ -18,8 +18,8 @@ from kdnas.study.attempt import Signature, signature
 from kdnas.study.deliver import deliver, target_card
 from kdnas.study.front import Member, ParetoFront, final_name, hypervolume, make_front, non_dominated, thin
 from kdnas.study.gate import Gate
-from kdnas.study.objective import Objective, team_name
-from kdnas.study.returns import Returns
+from kdnas.study.objective import Objective
+from kdnas.study.returns import Returns, team_name
 from kdnas.study.run_folder import RunFolder
 from kdnas.study.schooling import is_fatal
 from kdnas.study.setup import Setup
@@ -65,12 +65,14 @@ def best_members(objective: Objective, study: "optuna.Study", gate: Gate, watch:
     for trial in (trial for trial in told if meets(trial, limits)):
         candidate = candidate_of(objective.setup, trial)
         verdict = gate.judge(candidate, measure_all=True)
-        if verdict.feasible:  # priced by the same records as in the search, so it always is
+        if verdict.feasible:  # priced by the records of the search, unless they were lost
             score, teacher = Score.from_json(trial.user_attrs["score"]), gate.pricer.teacher_cost()
             member = Member(
                 trial=trial.number, path=None, candidate=candidate, score=score, cost=verdict.cost, teacher=teacher
             )
             members.setdefault(signature(candidate), member)
+        else:
+            watch.message(f"trial {trial.number} is left out of the front: {verdict.reason}")
     while True:
         teams = list(members)
         front = [teams[place] for place in non_dominated([members[team].objectives for team in teams])]
@@ -136,10 +138,10 @@ def players(objective: Objective, member: Member) -> dict[str, Stage]:
 def score_finally(objective: Objective, run: RunFolder, members: list[Member], watch: Watch) -> list[Member]:
     """Play the members on the final seeds in the real environment: as they are, and as the search scored them.
 
-    Says of each what it retains, for this can take minutes.
+    Says of each what it retains, for this can take minutes. One that cannot be played is left out, with a message.
 
     Raises:
-        KdnasError: as `references`.
+        KdnasError: as `references`, or none can be played.
     """
     setup, workers = objective.setup, objective.workers
     seeds = setup.seeds.final(setup.config.evaluation.final_episodes)
@@ -153,8 +155,14 @@ def score_finally(objective: Objective, run: RunFolder, members: list[Member], w
     teacher, random = references(run, workers, "final", seeds, real=True)
     scored = []
     for member, (searching, refining) in zip(members, futures, strict=True):
-        before = result_of(searching, f"playing trial {member.trial}")
-        after = before if refining is None else result_of(refining, f"playing trial {member.trial}")
+        plays = [searching] if refining is None else [searching, refining]
+        errors = [error for play in plays if (error := play.exception()) is not None]
+        if any(is_fatal(error) for error in errors):
+            result_of(next(play for play in plays if play.exception()), f"playing trial {member.trial}")
+        if errors:
+            watch.message(f"trial {member.trial} is left out of the front: {failure_reason(errors[0])}")
+            continue
+        before, after = searching.result(), plays[-1].result()
         run.returns.keep(final_name(member.trial), after)
         gain = None if refining is None else make_gain(after, before, teacher, random)
         hindsight = Hindsight(
@@ -174,6 +182,8 @@ def score_finally(objective: Objective, run: RunFolder, members: list[Member], w
                 hindsight=hindsight,
             )
         )
+    if not scored:
+        raise RunError(f"{run.path}: none of the {len(members)} teams of the front could play the final episodes")
     return scored
 
 

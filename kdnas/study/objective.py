@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kdnas.errors import StudentError
 from kdnas.evaluation.score import make_score
 from kdnas.evaluation.sequential import Outlook, judge, stages
 from kdnas.study.asking import Asking
@@ -18,7 +19,7 @@ from kdnas.study.front import hypervolume
 from kdnas.study.gate import Gate
 from kdnas.study.prediction import fit_correction, prediction_error
 from kdnas.study.race import Standing
-from kdnas.study.returns import ReturnsFolder
+from kdnas.study.returns import ReturnsFolder, team_name
 from kdnas.study.schooling import Schooling, is_fatal
 from kdnas.study.setup import Setup
 from kdnas.study.stopwatch import Stopwatch
@@ -86,8 +87,15 @@ class Objective:
         with self.storing:
             draft = self.asking.next_draft(self.teams.played, active, self.teams.hopeless(self.last_rung))
             candidate = self.setup.space.sample(draft)
-        verdict = self.gate.judge(candidate, measure_all=True)
         specs = {group: str(spec) for group, spec in candidate.items()}
+        try:
+            verdict = self.gate.judge(candidate, measure_all=True)
+        except StudentError as error:  # the target cannot run it, or was not there
+            with self.storing:
+                self.drafts.store(draft, {}, {"candidate": specs, "reason": str(error)}, TrialState.FAIL)
+            self.teams.failed.append(candidate)
+            self.counts["failed"] += 1
+            return
         notes: dict[str, Any] = {"candidate": specs, "cost": verdict.cost.team.as_json()}
         if not verdict.feasible:
             notes |= {"reason": verdict.reason, "ended": "rejected"}
@@ -310,8 +318,3 @@ class Objective:
         self.teams.failed.append(attempt.candidate)
         self.counts["failed"] += 1
         self.active.pop(attempt.number, None)
-
-
-def team_name(trial: int) -> str:
-    """What the returns of a trial's team are kept as."""
-    return f"team-{trial:04d}"

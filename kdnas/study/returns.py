@@ -80,3 +80,8 @@ class ReturnsFolder:
 def short_name(*parts: str) -> str:
     """A file name for what may hold any characters: groups may be called as their environment likes."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
+
+
+def team_name(trial: int) -> str:
+    """What the returns of a trial's team are kept as."""
+    return f"team-{trial:04d}"

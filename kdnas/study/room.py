@@ -46,6 +46,7 @@ class Room:
         Raises:
             KeyboardInterrupt: Ctrl-C while it waits.
         """
+        waited = False
         while True:
             try:
                 result = step(*args, **kwargs)
@@ -53,8 +54,10 @@ class Room:
                 if not self.lacks(error):
                     raise
                 self.announce(error)
+                waited = True
             else:
-                self._needed = LEAST
+                if waited:
+                    self._needed = LEAST
                 return result
             looks = self.pause_s
             while True:
@@ -113,6 +116,10 @@ class Room:
                 self._needed = min(2 * self._needed, MOST)
                 self._say("there is room again; the search goes on")
         return True
+
+    def is_elsewhere(self) -> bool:
+        """Whether it must be another disk that is full: there has been room for the most that is asked for, and is."""
+        return self._needed >= MOST and self._probe() is None
 
     def _probe(self) -> int | None:
         """What comes of writing as much as is needed: the number of the error, or None."""

@@ -52,11 +52,14 @@ class RunFolder:
         """Let others in; a folder that nothing came of disappears, and so does what a worker did not finish writing."""
         if (self.path / "run.json").exists():
             _sweep(self.path)
-        self.lock.release()
-        if self.fresh and not (self.path / "run.json").exists():
+        nothing_came = self.fresh and not (self.path / "run.json").exists()
+        if nothing_came:
             shutil.rmtree(self.path / DEMONSTRATIONS, ignore_errors=True)
-            with suppress(OSError):  # somebody else's files are in it
+            with suppress(OSError):
                 (self.path / ".lock").unlink(missing_ok=True)
+        self.lock.release()
+        if nothing_came:
+            with suppress(OSError):  # somebody else's files are in it, or somebody has begun a search there
                 self.path.rmdir()
 
     def keep(self, setup: Setup) -> None:
@@ -132,7 +135,13 @@ def open_run(path: Path, setup: Setup, storage: str | None) -> RunFolder:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what somebody was writing when he was killed; nobody else writes here now."""
+    """Remove what somebody was writing when he was killed; nobody else writes here now.
+
+    A student folder that was set aside and not replaced any more is put back.
+    """
+    for old in path.glob("students/*.old.part"):
+        with suppress(OSError):  # there is a new one
+            old.rename(old.with_name(old.name.removesuffix(".old.part")))
     for pattern in ("*.json.part", "*.toml.part", ".room.part", "bank/*.part", "refined/*.part", "returns/*.part.npy"):
         for part in path.glob(pattern):
             with suppress(OSError):

@@ -12,7 +12,7 @@ from kdnas.distill.bank import StudentBank
 from kdnas.errors import RunError
 from kdnas.evaluation.score import check_teacher_beats_random
 from kdnas.profiling.pricer import Pricer
-from kdnas.profiling.target import Target
+from kdnas.profiling.target import Measurement, Target
 from kdnas.study.asking import Asking
 from kdnas.study.deliver import recorded_rows
 from kdnas.study.device_profile import (
@@ -149,8 +149,9 @@ def make_gate(
     target: Target,
     profile: DeviceProfile,
     pause: Callable[[], AbstractContextManager[None]] = nullcontext,
+    keep: Callable[[Mapping[str, Measurement]], None] = lambda measured: None,
 ) -> Gate:
-    """The gate of a study on a target, with the measurements that are known already."""
+    """The gate of a study on a target, with the measurements that are known already; `keep` is told of new ones."""
     pricer = Pricer(
         setup.spec,
         setup.teacher,
@@ -158,6 +159,7 @@ def make_gate(
         normalised=setup.config.distill.normalise,
         measured=profile.measured,
         pause=pause,
+        keep=keep,
     )
     return Gate(budget=setup.budget, pricer=pricer)
 
@@ -209,7 +211,11 @@ def _search(
         room=room,
         say=watch.message,
     ) as workers:
-        gate = make_gate(setup, target, profile, workers.paused)
+
+        def keep(measured: Mapping[str, Measurement]) -> None:  # at once: what is told later hangs on them
+            room.keep_trying(replace(profile, measured=measured).write, run.path / PROFILE)
+
+        gate = make_gate(setup, target, profile, workers.paused, keep)
         seeds = setup.seeds.search(config.evaluation.search_episodes)
         teacher, random = room.keep_trying(references, run, workers, "search", seeds, real=False)
         check_teacher_beats_random(teacher, random)
@@ -224,10 +230,7 @@ def _search(
         watch.message(f"searching {config.search.trials} candidates with {count} workers")
         with ctrl_c() as stop:
             room.stopping = stop.is_set
-            try:
-                _run_trials(objective, config.search.trials, watch, stop)
-            finally:
-                room.keep_trying(replace(profile, measured=gate.pricer.measurements()).write, run.path / PROFILE)
+            _run_trials(objective, config.search.trials, watch, stop)
         if stop.is_set():
             raise SearchInterrupted
         watch.message(f"asking and storing took {100 * objective.storing.share:.1f} % of the search")
@@ -303,4 +306,5 @@ def _run_trials(objective: Objective, total: int, watch: Watch, stop: threading.
             break
         objective.settle()
         watch.progress(objective.progress(total))
+    watch.progress(objective.progress(total))
     objective.abandon()

@@ -10,10 +10,10 @@ from kdnas.study.anchors import first_teams
 from kdnas.study.attempt import Lost, Played
 from kdnas.study.drafts import Drafts
 from kdnas.study.gate import Gate
-from kdnas.study.objective import Objective, team_name
+from kdnas.study.objective import Objective
 from kdnas.study.preflight import Preflight
 from kdnas.study.race import Standing
-from kdnas.study.returns import Returns
+from kdnas.study.returns import Returns, team_name
 from kdnas.study.setup import Setup
 from kdnas.study.tasks import play_team
 from kdnas.study.workers import result_of

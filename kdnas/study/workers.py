@@ -64,7 +64,7 @@ class Workers:
         try:
             future = self._crew.add(task, arguments)
         except BrokenExecutor as error:
-            raise _no_workers() from error
+            raise _no_workers(error) from error
         self._submitted[future] = self._tasks
         self._tasks += 1
         return future
@@ -121,11 +121,13 @@ def result_of(future: "Future[Any]", what: str) -> Any:
     if isinstance(error, KdnasError):
         raise error
     if isinstance(error, BrokenExecutor):
-        raise _no_workers() from error
+        raise _no_workers(error) from error
     raise RunError(f"{what}: {failure_reason(error)}") from error
 
 
-def _no_workers() -> RunError:
+def _no_workers(error: BrokenExecutor) -> RunError:
+    if (cause := error.__cause__) is not None:
+        return RunError(f"the workers had to be ended: {type(cause).__name__}: {cause}; repeat the command to go on")
     return RunError(
         "the worker processes die before they do anything; if memory ran out, take fewer --workers; a script of your "
         "own that searches needs `if __name__ == '__main__':`"

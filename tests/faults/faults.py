@@ -56,9 +56,15 @@ def kill_coordinator(stage: Stage, luck: random.Random, verdict: Verdict) -> Non
     """kill -9 of the coordinator; its workers end by themselves, and the same command goes on."""
     verdict.injected = "kill -9 of the coordinator"
     with stage.some_home(luck, verdict) as home:
-        strike(home, verdict, draw(luck, stage, home), lambda process: process.kill())
-        left = wait_until_gone(home.running[-1].pid, ENDING_S)
-        verdict.check("no orphan", not left, str(left))
+        orphans: list[int] = []
+
+        def kill(process: "subprocess.Popen[str]") -> None:
+            process.kill()
+            process.wait()  # its output ends with its workers only
+            orphans.extend(wait_until_gone(process.pid, ENDING_S))
+
+        strike(home, verdict, draw(luck, stage, home), kill)
+        verdict.check("no orphan", not orphans, str(orphans))
         go_on(home, verdict)
 
 
@@ -119,6 +125,16 @@ def misbehave(fault: str, *, seeds: int, first: int, times: int = 1, fails: bool
     return inject
 
 
+def lose_final_play(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
+    """A team that no worker survives on the final episodes is left out of the front, and the others are delivered."""
+    with stage.home() as home:
+        home.workers, verdict.injected = 1, "segfault in a final play, 3 times"
+        home.plan("segfault", seeds=FINAL_EPISODES, first=0, times=3)
+        code, said = home.search()
+        verdict.check("it is left out", "is left out of the front: the worker process died" in said, said[-800:])
+        check_end(verdict, home, {}, (code, said))
+
+
 def not_a_number(fault: str) -> Fault:
     """An environment that pays NaN or infinity in one play: who needs it fails, with its cause, and nobody else."""
     return misbehave(fault, seeds=SEARCH_EPISODES, first=3, fails=True)
@@ -149,6 +165,21 @@ def fill_disk(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
         ballast.unlink()
         code, more = home.finish(process)
         check_end(verdict, home, before, (code, said + more))
+
+
+def fill_disk_of_log(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
+    """What the search says lies on the full disk too: it cannot say that it waits, and does."""
+    with stage.disk(16) as disk, stage.home(disk / "run") as home:
+        home.log = disk / "log"
+        moment = draw(luck, stage, home, working=True)
+        process = reach(home, moment)
+        ballast = fill(disk)
+        before = home.read()
+        verdict.injected = f"no room, for the log either, {moment}"
+        time.sleep(stage.seconds / 5)
+        verdict.check("it waits", process.poll() is None)
+        ballast.unlink()
+        check_end(verdict, home, before, home.finish(process))
 
 
 def interrupt_pause(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
@@ -288,11 +319,13 @@ FAULTS: dict[str, tuple[int, Fault]] = {
     "out of memory always": (1, misbehave("memory", seeds=SEARCH_EPISODES, first=4, times=3, fails=True)),
     "killed for memory": (1, misbehave("kill", seeds=SEARCH_EPISODES, first=3)),
     "crash at the end": (1, misbehave("segfault", seeds=FINAL_EPISODES, first=1)),
+    "crash at the end always": (1, lose_final_play),
     "nan": (1, not_a_number("nan")),
     "inf": (1, not_a_number("inf")),
     "nan of the teacher": (1, nan_reference),
     "disk full": (4, fill_disk),
     "disk full, Ctrl-C": (1, interrupt_pause),
+    "disk full, log too": (1, fill_disk_of_log),
     "read-only folder": (2, read_only),
     "truncated database": (2, truncate_database),
     "missing constraint": (1, drop_constraint),
@@ -301,5 +334,7 @@ FAULTS: dict[str, tuple[int, Fault]] = {
 }
 """Name -> how often it is injected, and how."""
 
-QUICK = [name for name in FAULTS if not re.search(r"always|killed for|at the end|inf|Ctrl-C|of the teacher", name)]
+QUICK = [
+    name for name in FAULTS if not re.search(r"always|killed for|at the end|inf|Ctrl-C|log too|of the teacher", name)
+]
 """One of each kind."""

@@ -85,6 +85,8 @@ class Home:
     """What the same search tells when nothing happens."""
     prefix: list[str] = field(default_factory=list)
     """What its command begins with."""
+    log: Path | None = None
+    """Where its output goes; None keeps it in a pipe."""
     running: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
     def write_study(self, **changes: Any) -> None:
@@ -110,7 +112,7 @@ class Home:
         process = subprocess.Popen(
             [*self.prefix, sys.executable, "-c", "from kdnas.cli.app import main; main()", *arguments, "--workers",
              str(self.workers), *options],
-            stdout=subprocess.PIPE,
+            stdout=subprocess.PIPE if self.log is None else self.log.open("a"),
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
@@ -125,8 +127,8 @@ class Home:
             said = process.communicate(timeout=limit_s)[0]
         except subprocess.TimeoutExpired:
             kill_session(process.pid)
-            return 124, process.communicate()[0] + f"\n(still running after {limit_s:g} s)"
-        return process.returncode, said
+            return 124, f"{process.communicate()[0]}\n(still running after {limit_s:g} s)"
+        return process.returncode, said if self.log is None else self.log.read_text()
 
     def search(self, *options: str) -> tuple[int, str]:
         return self.finish(self.start(*options))

@@ -69,6 +69,8 @@ def inject(stage: Stage, seed: int, name: str, turn: int) -> Verdict:
             continue
         except CannotError as error:
             verdict.injected, verdict.skipped = f"skipped: {error}", True
+        except Exception as error:
+            verdict.check("the suite itself", False, repr(error))
         break
     print(f"{verdict.line}   ({time.monotonic() - started:.0f} s)", flush=True)
     return verdict

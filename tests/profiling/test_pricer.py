@@ -2,6 +2,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from kdnas.budgets.budget import parse_budget
 from kdnas.envs.entities import Entities, EntitySet
 from kdnas.envs.spec import AgentSpec, EnvSpec
-from kdnas.errors import TeacherError
+from kdnas.errors import StudentError, TeacherError
 from kdnas.policies.actions import Box, Discrete, MultiDiscrete
 from kdnas.profiling import Measurement, Pricer, Target
 from kdnas.spaces.space import parse_bits
@@ -18,7 +19,7 @@ from kdnas.spaces.spec import Bits, StudentSpec
 from kdnas.teachers.network import GaussianActor, make_mlp
 from kdnas.teachers.teacher import Reading, Teacher
 
-from .test_flops import Cell, _Gru
+from .test_flops import Cell, Spectrum
 
 SPREAD = AgentSpec(observation_size=18, actions=Discrete(5))
 ENV = EnvSpec(
@@ -137,6 +138,19 @@ def test_workers_pause_for_each_measurement_only(teacher: Teacher, target: _Coun
     assert pauses == ["begin", "end 1", "begin", "end 2"]
 
 
+def test_what_is_measured_is_told_at_once_and_tried_twice(teacher: Teacher, target: _CountingTarget) -> None:
+    kept: list[dict[str, Measurement]] = []
+    pricer = Pricer(ENV, teacher, target, keep=lambda measured: kept.append(dict(measured)))
+    pricer.price("solo", _spec("float", 24))
+    lost, taken = StudentError("no route to host"), Measurement(p50_s=6e-6, p95_s=7e-6, p99_s=8e-6)
+    with patch.object(target, "measure", side_effect=[lost, taken]):
+        assert pricer.price("solo", _spec("float", 32)).latency_p95_s == 7e-6
+    with patch.object(target, "measure", side_effect=[lost, lost]), pytest.raises(StudentError, match="no route"):
+        pricer.price("solo", _spec("float", 48))
+    assert [len(each) for each in kept] == [1, 2]
+    assert kept[-1] == pricer.measurements()
+
+
 def test_a_teacher_by_hand(teacher: Teacher, target: _CountingTarget) -> None:
     pricer = Pricer(ENV, teacher, target)
     cost = pricer.teacher_cost().agents["pair"]
@@ -174,10 +188,10 @@ def test_a_student_says_a_mean_a_dimension_and_a_logit_a_choice(target: _Countin
 
 
 def test_a_teacher_that_cannot_be_counted_is_named(target: _CountingTarget) -> None:
-    spaces = AgentSpec(observation_size=6, actions=Discrete(3))
+    spaces = AgentSpec(observation_size=6, actions=Discrete(4))
     env = EnvSpec(name="test", agents={"a": spaces}, groups={"g": ("a",)}, state_size=6)
-    with pytest.raises(TeacherError, match=r"the teacher of group 'g' cannot be priced: _Gru.*aten::gru"):
-        Pricer(env, Teacher(env, {"g": _Gru()}), target).teacher_cost()
+    with pytest.raises(TeacherError, match=r"the teacher of group 'g' cannot be priced: Spectrum.*aten::fft"):
+        Pricer(env, Teacher(env, {"g": Spectrum()}), target).teacher_cost()
 
 
 def test_what_is_done_with_the_outputs_is_part_of_a_shape(teacher: Teacher, target: _CountingTarget) -> None:

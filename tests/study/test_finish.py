@@ -1,15 +1,18 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fronts import cost, member
 
+from kdnas.errors import RunError, StudentError
 from kdnas.study.crew import WorkerLostError
-from kdnas.study.finish import best_members, thin_members
+from kdnas.study.finish import best_members, score_finally, thin_members
 from kdnas.study.objective import Objective
+from kdnas.study.run_folder import open_run
 from kdnas.study.setup import open_study, read_study
 
 from .conftest import Notes, WriteStudy
-from .pretended import Pretended, ask, finish, log_of, pretend
+from .pretended import RANDOM, TEACHER, Pretended, ask, finish, log_of, pretend
 
 # 3 x 100 MACs of the teacher's 3 x 10,000 are 2 decades less, 400 of its 40,000 bytes too: .9 x 2 x 2 = 3.6. The
 # second has .5 x 3 x 3 = 4.5, of which .5 x 2 x 2 = 2 lie inside the first. The third adds .1 x 1 x 1 at the top.
@@ -81,6 +84,22 @@ def test_who_cannot_play_the_rest_is_left_out(lucky: Objective) -> None:
     notes = Notes()
     assert [one.trial for one in best_members(lucky, lucky.drafts.stored, lucky.gate, notes)] == [0]
     assert notes.messages == ["trial 1 is left out of the front: the worker process died"]
+
+
+def test_who_cannot_play_the_final_episodes_is_left_out(lucky: Objective, tmp_path: Path) -> None:
+    assert isinstance(lucky.workers, Pretended)
+    lucky.workers.other["team 8-8 of 96 episodes"] = 4.5
+    members = best_members(lucky, lucky.drafts.stored, lucky.gate, Notes())
+    run, notes = open_run(tmp_path / "run", lucky.setup, None), Notes()
+    for who, returned in (("teacher", TEACHER), ("random", RANDOM)):
+        run.returns.keep(f"final-{who}", np.full(64, returned))
+    lucky.workers.outcomes["team 6-6 of 64 episodes"] = StudentError("the rewards are NaN")
+    assert [one.trial for one in score_finally(lucky, run, members, notes)] == [1]
+    assert notes.messages[0] == "trial 0 is left out of the front: the rewards are NaN"
+    lucky.workers.outcomes["team 8-8 of 64 episodes"] = WorkerLostError("the worker process died")
+    with pytest.raises(RunError, match="none of the 2 teams of the front could play the final episodes"):
+        score_finally(lucky, run, members, notes)
+    run.close()
 
 
 def test_a_team_that_was_told_twice_plays_the_rest_once(lucky: Objective) -> None:

@@ -12,7 +12,9 @@ from kdnas.errors import BundleError, EnvError, RunError, StudentError
 from kdnas.spaces import StudentSpec
 from kdnas.study.attempt import Lost
 from kdnas.study.crew import WorkerLostError
-from kdnas.study.objective import Objective, team_name
+from kdnas.study.gate import Gate
+from kdnas.study.objective import Objective
+from kdnas.study.returns import team_name
 from kdnas.study.setup import Setup, open_study, read_study
 
 from .conftest import WriteStudy
@@ -51,6 +53,22 @@ def test_a_refused_candidate_is_told_with_its_constraints_and_trains_nothing(obj
     assert log_of(objective) == []
     assert objective.counts == counted(rejected=1)
     assert objective.teams.lost == {}
+
+
+def test_what_cannot_be_measured_fails_with_its_cause_and_the_search_goes_on(
+    objective: Objective, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judge(gate: Gate, candidate: object, **options: bool) -> None:
+        raise StudentError("cortex-m9: no route to host")
+
+    with monkeypatch.context() as changed:
+        changed.setattr(Gate, "judge", judge)
+        ask(objective, 6, 6)
+    trial = last(objective)
+    assert (trial.state.name, trial.user_attrs["reason"]) == ("FAIL", "cortex-m9: no route to host")
+    ask(objective, 6, 6)
+    finish(objective)
+    assert objective.counts == counted(done=1, failed=1)
 
 
 def test_ancestor_then_child_then_alone_then_together(objective: Objective) -> None:

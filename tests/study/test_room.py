@@ -131,6 +131,16 @@ def test_more_is_asked_for_when_a_mebibyte_was_not_enough(tmp_path: Path, said: 
     assert room.pause_s == 1.0
 
 
+def test_who_writes_little_does_not_forget_what_was_not_enough(tmp_path: Path, said: list[str]) -> None:
+    room = Room(tmp_path, said.append)
+    for times in range(7):
+        assert room.is_elsewhere() == (times > 5)  # 1, 2, 4, 8, 16, 32 and at last 64 MiB were free
+        room.announce(OSError(errno.ENOSPC, "No space left on device"))
+        assert room.is_there()
+        room.keep_trying(lambda: None)
+    assert room.pause_s == 64.0
+
+
 def test_a_full_disk_of_temporary_files_is_none_of_the_run(tmp_path: Path) -> None:
     """Room in the run's folder would be no sign that there is some."""
     full = OSError(errno.ENOSPC, "No space left on device")

@@ -80,6 +80,16 @@ def test_what_was_being_written_when_it_was_killed_is_swept_away(setup: Setup, r
     assert left() == kept
 
 
+def test_a_student_that_was_set_aside_is_put_back(setup: Setup, run: Path) -> None:
+    """Killed between the two steps in which a student folder takes the place of an older one."""
+    aside, whole = run / "students/0004.old.part", run / "students/0004"
+    aside.mkdir(parents=True)
+    (aside / "student.json").write_text("{}")
+    open_run(run, setup, None).close()
+    assert [path.name for path in (run / "students").iterdir()] == ["0004"]
+    assert (whole / "student.json").read_text() == "{}"
+
+
 def changed(write_study: WriteStudy, change: dict[str, Any]) -> Setup:
     arguments = {name: change.pop(name) for name in ("budget", "seed", "trials", "workers") if name in change}
     return open_study(read_study(write_study("changed", **change), **arguments))

@@ -9,8 +9,9 @@ import pytest
 from kdnas.errors import RunError
 from kdnas.spaces import StudentSpec
 from kdnas.study.device_profile import fresh_profile
-from kdnas.study.objective import Objective, team_name
+from kdnas.study.objective import Objective
 from kdnas.study.preflight import check_budget
+from kdnas.study.returns import team_name
 from kdnas.study.search import make_gate
 from kdnas.study.setup import Setup, open_study, read_study
 from kdnas.study.take_up import candidate_of, enqueue_anchors, take_up

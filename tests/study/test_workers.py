@@ -1,5 +1,6 @@
 """Real processes: one pool is shared, because each takes seconds to start."""
 
+import errno
 import operator
 import os
 import signal
@@ -142,6 +143,26 @@ def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
     assert [said.partition(" (")[0] for said in notes] == [
         f"the disk of {tmp_path} is full", "there is room again; the search goes on"
     ] * 2  # fmt: skip
+
+
+def test_another_full_disk_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Room, "is_elsewhere", lambda room: True)
+    with Workers(1, os.getpid, (), room=Room(tmp_path, print)) as pool:
+        error = finish(pool, pool.submit(echo.stumble, str(tmp_path), 9, "disk")).exception()
+    assert isinstance(error, WorkerLostError)
+    assert fnmatch(str(error), "a disk is full, and it is not that of the run: *No space left*(tried 3 times)")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_where_nothing_can_be_said_any_more_the_workers_end_in_a_sentence(tmp_path: Path) -> None:
+    def say(text: str) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with Workers(1, os.getpid, (), say=say) as pool:
+        future = finish(pool, pool.submit(echo.stumble, str(tmp_path), 1, "kill"))
+        for go_on in (lambda: result_of(future, "stumbling"), lambda: pool.submit(echo.add, 1, 2)):
+            with pytest.raises(RunError, match=r"had to be ended: OSError: .*Input/output error; repeat the command"):
+                go_on()
 
 
 def test_utilisation_is_the_share_of_time_at_tasks() -> None:

@@ -60,13 +60,19 @@ class Cost:
             ram_bytes=self.ram_bytes * count,
         )
 
-    def as_json(self) -> dict[str, Any]:
-        return {
+    def as_json(self, *, measured: bool = True) -> dict[str, Any]:
+        """As JSON has it; without what a target says where that was not `measured`."""
+        counted = {
             "flops": self.flops,
             "macs": self.macs,
             "bops": self.bops,
             "params": self.params,
             "memory_bytes": self.memory_bytes,
+        }
+        if not measured:
+            return counted
+        return {
+            **counted,
             "latency_s": {
                 "p50": self.latency_p50_s,
                 "p95": self.latency_p95_s,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from kdnas.budgets.budget import Budget
 from kdnas.budgets.cost import TeamCost
@@ -14,13 +15,19 @@ class Verdict:
     """A candidate's price, and how it stands against each constraint."""
 
     cost: TeamCost
-    """Latencies are 0 where arithmetic alone already refused the candidate."""
+    """Latencies are 0 where nothing was measured: without a limit on it, or where arithmetic already refused."""
     violations: Mapping[str, float]
     """Constraint -> violation; only those that were looked at."""
+    measured: bool = False
 
     @property
     def feasible(self) -> bool:
         return all(violation <= 0 for violation in self.violations.values())
+
+    @property
+    def price(self) -> dict[str, Any]:
+        """The team's sums as JSON has them, without what was not measured."""
+        return self.cost.team.as_json(measured=self.measured)
 
     @property
     def reason(self) -> str:
@@ -31,7 +38,8 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """Judges candidates. What arithmetic can decide comes first; latency is measured only for those that pass it."""
+    """Judges candidates. What arithmetic can decide comes first; latency, flash and RAM are measured only where the
+    budget limits one of them, and only for those that pass: workers stand still meanwhile."""
 
     budget: Budget
     pricer: Pricer
@@ -44,8 +52,9 @@ class Gate:
             violations = cheap.violations(cost, self.pricer.teacher_cost(measure=False))
             if any(violation > 0 for violation in violations.values()):
                 return Verdict(cost=cost, violations=violations)
-        cost = self.pricer.team(candidate)
-        return Verdict(cost=cost, violations=self.budget.violations(cost, self.pricer.teacher_cost()))
+        measured = self.budget.measured
+        cost, teacher = self.pricer.team(candidate, measure=measured), self.pricer.teacher_cost(measure=measured)
+        return Verdict(cost=cost, violations=self.budget.violations(cost, teacher), measured=measured)
 
     def allows(self, group: str, spec: StudentSpec) -> bool:
         """Whether a student meets everything that is said of single agents of its group."""

@@ -96,7 +96,7 @@ class Objective:
             self.teams.failed.append(candidate)
             self.counts["failed"] += 1
             return
-        notes: dict[str, Any] = {"candidate": specs, "cost": verdict.cost.team.as_json()}
+        notes: dict[str, Any] = {"candidate": specs, "cost": verdict.price}
         if not verdict.feasible:
             notes |= {"reason": verdict.reason, "ended": "rejected"}
             with self.storing:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from kdnas.budgets.cost import Cost
 from kdnas.evaluation.score import Score
 from kdnas.spaces.space import Candidate
 from kdnas.spaces.spec import StudentSpec
@@ -87,12 +86,12 @@ def _play_again(objective: Objective, candidate: Candidate, episodes: int) -> Re
 
 def _stand(objective: Objective, trial: Any) -> None:
     """Put a trial that ended where it stood in the race."""
-    cost = Cost.from_json(trial.user_attrs["cost"])
+    cost = trial.user_attrs["cost"]
     rungs = {int(rung): retention for rung, retention in trial.user_attrs.get("rungs", {}).items()}
     for rung, retention in rungs.items():
         if rung == objective.last_rung:
             continue
-        objectives = (retention, float(cost.flops), float(cost.memory_bytes))
+        objectives = (retention, float(cost["flops"]), float(cost["memory_bytes"]))
         objective.field.enter(rung, Standing(trial=trial.number, objectives=objectives))
         if rung + 1 in rungs:
             objective.field.go_on(rung, trial.number)

@@ -71,6 +71,15 @@ def test_what_is_refused_is_not_measured_for_a_budget_without_such_limits(make_h
     assert home.target.asked == []
 
 
+def test_nothing_is_measured_for_a_budget_without_such_limits(make_home: MakeHome) -> None:
+    home = make_home()
+    verdict = home.gate("flops<1k").judge(team("float", 16, "float", 16), measure_all=True)
+    assert verdict.feasible
+    assert (home.target.asked, verdict.cost.team.latency_p95_s) == ([], 0.0)
+    assert list(verdict.price) == ["flops", "macs", "bops", "params", "memory_bytes"]
+    assert "latency_s" in home.gate("latency<1s").judge(team("float", 16, "float", 16)).price
+
+
 def test_a_group_alone(make_home: MakeHome) -> None:
     gate = make_home().gate("flops<1k", "pair.memory<1kB", "team.flops<1")
     # 16 float units take 1,692 bytes, of 4 bits 460 (184 of weights, 84 of biases, 156 of scales, 36 of vectors).

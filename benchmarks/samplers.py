@@ -95,6 +95,11 @@ class MadeUpWorkers:
         self.waiting.append((future, task, arguments))
         return future
 
+    @property
+    def some_idle(self) -> bool:
+        """What they lack is never foreseen: they end at once."""
+        return False
+
     def wait(self, futures: "Sequence[Future[Any]]") -> "list[Future[Any]]":
         future, task, arguments = self.waiting.pop(0)
         if task is play_team:

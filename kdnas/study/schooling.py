@@ -84,6 +84,21 @@ class Schooling:
                 self.playing[group, stage] = self.workers.submit(play_team, alone, self.seeds, False)
         return None
 
+    def foresee(self) -> None:
+        """Where a worker has nothing to do, distil the next ancestor of the space: somebody will come of it.
+
+        The first candidates wait for one and the same, on one worker.
+        """
+        if not self.workers.some_idle:
+            return
+        for group, choices in self.setup.space.groups.items():
+            pool = self.setup.pools[group]
+            for ancestor in dict.fromkeys(Stage(spec=spec.dense) for spec in choices.parameters):
+                key = (pool.name, ancestor)
+                if key not in self.broken and key not in self.training and not self.bank.has(pool, ancestor):
+                    self.training[key] = self.workers.submit(train_student, pool.name, ancestor)
+                    return
+
     def ready(self, candidate: Mapping[str, StudentSpec], rung: int) -> bool:
         """Whether each student of a team was trained and played at a rung."""
         return all(self._remembers(group, self.stage(spec, rung)) for group, spec in candidate.items())

@@ -300,6 +300,8 @@ def _run_trials(objective: Objective, total: int, watch: Watch, stop: threading.
             objective.ask()
             objective.advance()
             watch.progress(objective.progress(total))
+        if not stop.is_set() and objective.asked < total:
+            objective.schooling.foresee()
         if not objective.busy and not stop.is_set() and objective.asked >= total:
             objective.end_race()
         if not objective.busy and (stop.is_set() or (not objective.active and objective.asked >= total)):

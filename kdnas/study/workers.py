@@ -75,6 +75,11 @@ class Workers:
         return sorted(ended, key=self._submitted.__getitem__)
 
     @property
+    def some_idle(self) -> bool:
+        """Whether fewer tasks are under way than there are workers."""
+        return sum(not future.done() for future in self._submitted) < self.count
+
+    @property
     def utilisation(self) -> float:
         """Share of the time since the start that workers were at tasks; opening the study is none."""
         return self._crew.busy_s / (self.count * max(time.monotonic() - self._started, 1e-9))

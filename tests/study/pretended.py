@@ -55,6 +55,10 @@ class Pretended:
         self.tasks.append((name_of(task, arguments), task, arguments, future))
         return future
 
+    @property
+    def some_idle(self) -> bool:
+        return len(self.tasks) < self.count
+
     def wait(self, futures: Sequence["Future[Any]"]) -> list["Future[Any]"]:
         for entry in self.tasks:
             name, task, arguments, future = entry

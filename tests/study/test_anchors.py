@@ -68,23 +68,23 @@ def test_the_first_teams(make_home: MakeHome) -> None:
     home = make_home()
     feasible_team = {"pair": mlp("float", 32), "solo": mlp("float", 16)}
     assert first_teams(home.space, home.gate(), feasible_team) == [
-        both(mlp("w4a8i8", 16)),
         both(mlp("w4a8i8", 32)),
-        feasible_team,
         *(both(mlp("w4a8i8", units)) for units in (64, 32, 16)),
+        feasible_team,
+        both(mlp("w4a8i8", 16)),
     ]
 
 
-def test_a_search_begins_with_the_corners_and_the_uniform_teams(make_home: MakeHome) -> None:
+def test_a_search_begins_with_the_uniform_teams_and_the_corners(make_home: MakeHome) -> None:
     bases = ({"hidden": [64, 64], "prune": [0.5, 0.75]},)
     home = make_home(bases, ("float", "w8a8i8"))
     gate = home.gate()
     assert first_teams(home.space, gate, both(mlp("float", 32, 32))) == [
-        both(mlp("w8a8i8", 16, 16)),  # the same FLOPs as in float, and less memory
         both(mlp("w8a8i8", 32, 32)),
-        both(mlp("float", 32, 32)),
         both(mlp("w8a8i8", 32, 32)),  # once more, along the ratios; a study asks equal teams once
         both(mlp("w8a8i8", 16, 16)),
+        both(mlp("float", 32, 32)),
+        both(mlp("w8a8i8", 16, 16)),  # the same FLOPs as in float, and less memory
     ]
 
 

@@ -109,8 +109,8 @@ def test_how_busy_the_workers_were_is_said(finished: tuple[Path, ParetoFront, No
 
 def test_the_anchors_come_first(finished: tuple[Path, ParetoFront, Notes]) -> None:
     candidates = [trial.user_attrs["candidate"] for trial in trials_of(finished[0])[:2]]
-    # The smallest; then half of 16 units, which is the largest too.
-    assert candidates == [{"left": spec, "right": spec} for spec in ("mlp 4 float", "mlp 8 float")]
+    # Half of 16 units; then the first of the ratios, 25 %.
+    assert candidates == [{"left": spec, "right": spec} for spec in ("mlp 8 float", "mlp 12 float")]
 
 
 def test_the_same_call_goes_on_to_a_larger_total(copied: Path, write_study: WriteStudy) -> None:

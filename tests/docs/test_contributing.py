@@ -61,7 +61,7 @@ def test_its_own_tests_pass(package):
 def test_the_commands_of_the_page(package, read_steps, run_steps):
     commands = [text for kind, text in read_steps(PAGE) if kind == "console" and text.startswith("kdnas ")]
     assert [command.split()[1] for command in commands] == ["plugins", "search", "export"]
-    small = [command + " --trials 3" * ("kdnas search" in command) for command in commands]
+    small = [command + " --trials 4" * ("kdnas search" in command) for command in commands]
     steps = [("console", command) for command in small]
     outputs = dict(zip(commands, run_steps(package, steps, PYTHONPATH=str(package / "site")), strict=True))
 

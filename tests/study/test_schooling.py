@@ -53,6 +53,28 @@ def bring(schooling: Schooling, candidate: dict[str, StudentSpec], rung: int) ->
     raise AssertionError("it is never ready")
 
 
+def test_who_has_nothing_to_do_distils_an_ancestor(write_study: WriteStudy, tmp_path: Path) -> None:
+    bases = [{"hidden": [units], "prune": [0.5]} for units in (16, 32, 64)]
+    space = {"name": "three", "groups": {"default": {"bits": ["float"], "bases": bases}}}
+    schooling = pretend(open_study(read_study(write_study("three", space=space))), tmp_path / "run").schooling
+    assert schooling.request(BOTH, 0) is None
+    for _ in range(2):  # one of two workers is at 16 units; the groups share a pool
+        schooling.foresee()
+    assert [name for name, *_ in workers_of(schooling).tasks] == ["train left mlp 16 float", "train left mlp 32 float"]
+    end_one(schooling)
+    assert schooling.request(BOTH, 0) is None
+    schooling.foresee()  # both are busy
+    end_one(schooling)
+    schooling.foresee()
+    end_one(schooling)
+    end_one(schooling)
+    schooling.foresee()  # all are there
+    assert workers_of(schooling).log == [
+        "train left mlp 16 float", "train left mlp 32 float", "train left mlp 8 float, rung 0",
+        "train left mlp 64 float",
+    ]  # fmt: skip
+
+
 def test_a_pool_trains_once_and_each_group_plays_its_student(schooling: Schooling) -> None:
     assert bring(schooling, BOTH, 0) == [
         "train left mlp 16 float",

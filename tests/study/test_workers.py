@@ -62,6 +62,13 @@ def test_what_has_ended_comes_in_the_order_of_submission(pool: Workers) -> None:
     assert pool.wait([futures[place] for place in (5, 2, 7, 0)]) == [futures[place] for place in (0, 2, 5, 7)]
 
 
+def test_whether_some_worker_has_nothing_to_do(pool: Workers) -> None:
+    future = pool.submit(time.sleep, 0.2)
+    assert not pool.some_idle
+    finish(pool, future)
+    assert pool.some_idle
+
+
 def test_waiting_for_nothing_that_ends_takes_a_moment(pool: Workers) -> None:
     future = pool.submit(time.sleep, 0.5)
     started = time.monotonic()

@@ -267,7 +267,8 @@ def step_s(setup: Setup, folder: Path) -> float:
     # One batch of on-policy episodes (an ancestor skips the first) for 1,300 steps; a recovery has 12 for 12,000.
     few = {"demonstration_episodes": 100, "ancestor_steps": steps, "on_policy_rounds": 2}
     distill = setup.config.distill.model_copy(update=few)
-    own = dataclasses.replace(setup, config=setup.config.model_copy(update={"distill": distill}))
+    file = dataclasses.replace(setup.file, config=setup.config.model_copy(update={"distill": distill}))
+    own = dataclasses.replace(setup, file=file)
     room, lessons = open_room(own, own.pools[group], record_demonstrations(own, folder))
     began = time.monotonic()
     make_student(Stage(spec=StudentSpec(family=family, base=base, hidden=base)), None, room, lessons, seed=0)

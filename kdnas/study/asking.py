@@ -20,8 +20,12 @@ from kdnas.study.setup import Setup
 if TYPE_CHECKING:
     import optuna
 
-PROPOSALS, EVALUATIONS = 4, 400
-"""Teams that are proposed at once, and predicted ones that they are chosen from."""
+PROPOSALS = 4
+"""Teams that are proposed at once; half as many as there are groups, where these are more."""
+EVALUATIONS = 1200
+"""Predicted teams that they are chosen from, times the groups: what each costs grows with these, and the starting teams
+alone come nearer to the whole front the more there are (`benchmarks/proposals.py`)."""
+LEAST_EVALUATIONS = 60
 
 
 @dataclass(kw_only=True)
@@ -89,8 +93,8 @@ class Asking:
             played=[(team.candidate, team.objectives) for team in played.values()],
             asked=active,
             beaten=beaten,
-            count=PROPOSALS,
-            evaluations=EVALUATIONS,
+            count=max(PROPOSALS, len(options) // 2),
+            evaluations=max(EVALUATIONS // len(options), LEAST_EVALUATIONS),
             seed=self.setup.config.search.seed + self.turn,
         )
         return [proposal.candidate for proposal in found if proposal.improvement > 0]

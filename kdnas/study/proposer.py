@@ -65,7 +65,7 @@ def propose(
         asked: teams on their way: not to be proposed again, and without a result yet.
         beaten: teams that are not to be proposed again either, and add nothing.
         count: how many proposals.
-        evaluations: teams that NSGA-II goes through.
+        evaluations: teams that NSGA-II goes through, besides those that it begins with.
         seed: of its random numbers.
     """
     if not all(board.options.values()):
@@ -75,7 +75,7 @@ def propose(
     waiting = [team for team in map(board.team, asked) if team is not None]
     known = {*waiting, *map(board.team, beaten), *(board.team(candidate) for candidate, _ in played)}
     starts = [*(team for team in front if team is not None), *starting_teams(board)]
-    found = explore(board, starts, evaluations=evaluations, seed=seed)
+    found = {team: board.outcome(team) for team in starts} | explore(board, starts, evaluations=evaluations, seed=seed)
     fresh = [team for team, outcome in found.items() if outcome.feasible and team not in known]
     base = [*points, *(board.outcome(team).objectives for team in waiting)]
     return [

@@ -1,10 +1,13 @@
 import time
+from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
 
 from kdnas.budgets import TeamCost, parse_budget
+from kdnas.study import proposer
 from kdnas.study.board import Board, Option
 from kdnas.study.front import Objectives, hypervolume, non_dominated
 from kdnas.study.proposer import explore, propose, rank, starting_teams
@@ -143,11 +146,21 @@ def test_played_teams_that_are_not_on_the_board_count() -> None:
     assert [one.improvement for one in best] == [0.0] * 3
 
 
-def test_the_front_that_was_played_is_begun_with() -> None:
-    """One evaluation, which the played team takes: there is nothing left to propose."""
+def test_the_front_that_was_played_is_begun_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And with the starting teams, each of which can be proposed even where nothing else is looked at."""
+    begun: list[tuple[int, ...]] = []
+
+    def look(board: Board, starts: Sequence[tuple[int, ...]], *, evaluations: int, seed: int) -> dict[Any, Any]:
+        begun.extend(starts)
+        return {}
+
+    monkeypatch.setattr(proposer, "explore", look)
     board = small_board()
     team = board.candidate((1, 1))
-    assert propose(board, played=[(team, (0.9, 1.0, 1.0))], count=3, evaluations=1, seed=0) == []
+    proposed = propose(board, played=[(team, (0.9, 1.0, 1.0))], count=9, evaluations=1, seed=0)
+    assert begun == [(1, 1), *starting_teams(board)]
+    assert [one.candidate for one in proposed if one.candidate == team] == []
+    assert len(proposed) == len({*starting_teams(board)} - {(1, 1)})
 
 
 def test_a_group_without_options_has_no_team() -> None:

@@ -89,6 +89,10 @@ def _open(url: str, study_name: str, room: Room) -> "optuna.Study":
                 with closing(sqlite3.connect(Path(url.removeprefix(_SQLITE)))) as connection:
                     connection.execute("PRAGMA journal_mode=WAL")
             storage = optuna.storages.RDBStorage(url)
+            # Optuna looks something up before each parameter of a trial; with that, SQLAlchemy would write those before
+            # it one by one, instead of all at once (64 parameters on SQLite: 71 ms a trial, 53 without).
+            storage.scoped_session.session_factory.configure(autoflush=False)
+            storage.scoped_session.remove()
             for name in _CALLS:
                 setattr(storage, name, partial(room.keep_trying, getattr(storage, name)))
             study = optuna.create_study(

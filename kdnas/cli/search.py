@@ -70,7 +70,7 @@ def search(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Who asks for new candidates: multivariate-tpe, tpe, nsga2 or random. [default: the study's]",
+            help="Who asks for new candidates: auto, multivariate-tpe, tpe, nsga2 or random. [default: the study's]",
         ),
     ] = None,
     out_folder: Annotated[

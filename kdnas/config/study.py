@@ -252,8 +252,9 @@ class SearchTable(Strict):
     """Every random number of the study derives from it."""
     workers: CountOrZero = 0
     """Processes that train and play; 0 takes one for each core."""
-    sampler: Literal["multivariate-tpe", "tpe", "nsga2", "random"] = "multivariate-tpe"
-    """Who asks for new candidates, of Optuna's samplers."""
+    sampler: Literal["auto", "multivariate-tpe", "tpe", "nsga2", "random"] = "auto"
+    """Who asks for new candidates, of Optuna's samplers; `auto` is `multivariate-tpe`, and `nsga2` where a candidate
+    has more than 40 parameters."""
     reduction: Annotated[int, Field(ge=2, strict=True)] = 3
     """One of so many candidates of about the same price goes on from each rung of `distill.rungs`."""
     propose: Switch = True

@@ -233,6 +233,11 @@ class SearchSpace:
         """Ask an Optuna trial for one candidate."""
         return {group: space.sample(trial) for group, space in self.groups.items()}
 
+    @cached_property
+    def most_parameters(self) -> int:
+        """The most that a candidate has."""
+        return sum(max(map(len, group.parameters.values())) for group in self.groups.values())
+
     def parameters(self, candidate: Candidate) -> dict[str, Any]:
         """The Optuna parameters that lead to a candidate of this space."""
         return {

@@ -36,6 +36,7 @@ from kdnas.study.remeasure import remeasure
 from kdnas.study.returns import Returns, ReturnsFolder
 from kdnas.study.room import Room
 from kdnas.study.run_folder import RunFolder, open_run, read_run
+from kdnas.study.samplers import choose_sampler
 from kdnas.study.schooling import Schooling
 from kdnas.study.sensors import removable_features
 from kdnas.study.setup import Setup, check_columns, open_study, read_study
@@ -83,7 +84,8 @@ def search(
         trials: candidates in total; a run that was interrupted, or ended with fewer, goes on to this number.
         workers: processes that train and play; one for each core unless told otherwise.
         seed: replaces the study's.
-        sampler: who asks for new candidates, which replaces the study's: `multivariate-tpe`, `tpe`, `nsga2`, `random`.
+        sampler: who asks for new candidates, which replaces the study's: `auto`, `multivariate-tpe`, `tpe`, `nsga2` or
+            `random`.
         out: run folder; `runs/STUDY` unless told otherwise.
         storage: an Optuna storage URL; a SQLite file in the run folder unless told otherwise.
         watch: is told what happens.
@@ -196,7 +198,8 @@ def _search(
     watch: Watch,
 ) -> ParetoFront:
     config = setup.config
-    study = open_storage(run.storage, run.study_name, config.search.sampler, config.search.seed, room, begun=run.begun)
+    sampler = choose_sampler(config.search.sampler, setup.space.most_parameters)
+    study = open_storage(run.storage, run.study_name, sampler, config.search.seed, room, begun=run.begun)
     room.keep_trying(run.keep, setup)
     room.keep_trying(profile.write, run.path / PROFILE)
     bank = make_bank(setup, run.path)

@@ -427,3 +427,10 @@ def test_parameters_in_words() -> None:
     assert [space.describe(name) for name in ("base", "bits", "other.1")] == ["base", "bits", "other.1"]
     assert space.describe_choice("base", 1) == "gru 16"
     assert [space.describe_choice("bits", "float"), space.describe_choice("1.prune.0", 0.5)] == ["float", "0.5"]
+
+
+def test_the_most_parameters_of_a_candidate():
+    # Of the deeper base: itself, a ratio for each of two layers, and the bits; for each of two groups.
+    bases = (BaseTable(hidden=(64, 64), prune=(0.5, 0.75)), BaseTable(hidden=(64,), prune=(0.5,)))
+    config = SpaceConfig(name="two", groups={"default": GroupTable(bases=bases, bits=("float", "w8a8i8"))})
+    assert make_space(config, ["a", "b"]).most_parameters == 2 * (1 + 2 + 1)

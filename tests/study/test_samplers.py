@@ -6,9 +6,9 @@ import optuna
 import pytest
 
 from kdnas.config.study import SearchTable
-from kdnas.study.samplers import freeze, make_sampler
+from kdnas.study.samplers import choose_sampler, freeze, make_sampler
 
-NAMES = get_args(SearchTable.model_fields["sampler"].annotation)
+NAMES = [name for name in get_args(SearchTable.model_fields["sampler"].annotation) if name != "auto"]
 
 
 def draw(trial: Any) -> tuple[float, ...]:
@@ -68,3 +68,8 @@ def test_what_is_frozen_stays_and_the_rest_is_chosen(name: str, recwarn: pytest.
     assert {(params["kind"], params["y1"]) for params in asked} == {(1, 0.25)}
     assert len({params["x"] for params in asked}) == len(asked)
     assert [str(warning.message) for warning in recwarn if "xperimental" in str(warning.message)] == []
+
+
+def test_which_one_a_study_means() -> None:
+    assert [choose_sampler("auto", parameters) for parameters in (1, 40, 41)] == ["multivariate-tpe"] * 2 + ["nsga2"]
+    assert [choose_sampler(name, 100) for name in NAMES] == NAMES

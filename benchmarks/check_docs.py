@@ -79,6 +79,20 @@ def search_efficiency() -> str:
     return summary(read_rows()) + "\n"
 
 
+def samplers() -> str:
+    """What each sampler finds in three groups, beside proposals and alone, and what it finds and takes in sixteen."""
+    result = json.loads((ROOT / "benchmarks/results/samplers.json").read_text(encoding="utf-8"))
+    three, lines = result["three_agents"], []
+    for name, many in result["sixteen_agents"].items():
+        own = [(three.get(name), "100"), (three.get(name), "300"), (three.get(f"{name} alone"), "300")]
+        found = ["" if runs is None else f"{statistics.mean(runs[trials]):.2f}" for runs, trials in own]
+        taken = statistics.mean(many[key] for key in many if key.startswith("ms_to_"))
+        lines.append((name, *found, f"{many['hypervolume']:.2f}", f"{taken:.0f} ms", f"{many['share']:.1%}"))
+    header = ("sampler", "3 groups, 100 trials", "300 trials", "300 without proposals", "16 groups, 500 trials",
+              "asking and storing, a trial", "share of the search")  # fmt: skip
+    return Table(header=header, rows=tuple(lines)).markdown()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """Rows of the inner loop's benchmark that are compared with each other."""
@@ -207,6 +221,7 @@ TABLES: dict[str, Callable[[], str]] = {
         ],
     ),
     "recurrence": recurrence,
+    "samplers": samplers,
     "search-efficiency": search_efficiency,
     "refine": refine,
 }

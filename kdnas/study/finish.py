@@ -1,8 +1,9 @@
 """Where a search ends: the front of its trials, scored on the final seeds and written as student folders."""
 
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -103,16 +104,26 @@ def play_the_rest(objective: Objective, members: list[Member]) -> list[Score | s
     ]
     ends: list[Score | str] = []
     for member, name, future in zip(members, names, futures, strict=True):
-        error = None if future is None else future.exception()
-        if future is not None and error is not None and is_fatal(error):
-            result_of(future, f"playing trial {member.trial}")
-        if error is not None:
-            ends.append(failure_reason(error))
+        if future is not None and (reason := why_not(future, member)):
+            ends.append(reason)
             continue
         if future is not None:
             kept.keep(f"{name}-all", np.concatenate([kept.load(name), future.result()]))
         ends.append(make_score(kept.load(f"{name}-all"), losses.teacher, losses.random))
     return ends
+
+
+def why_not(play: "Future[Any]", member: Member) -> str:
+    """Why a member could not be played; empty if it was.
+
+    Raises:
+        KdnasError: something that no other team can escape.
+    """
+    if (error := play.exception()) is None:
+        return ""
+    if is_fatal(error):
+        result_of(play, f"playing trial {member.trial}")
+    return failure_reason(error)
 
 
 def thin_members(members: list[Member], count: int, watch: Watch) -> list[Member]:
@@ -156,11 +167,8 @@ def score_finally(objective: Objective, run: RunFolder, members: list[Member], w
     scored = []
     for member, (searching, refining) in zip(members, futures, strict=True):
         plays = [searching] if refining is None else [searching, refining]
-        errors = [error for play in plays if (error := play.exception()) is not None]
-        if any(is_fatal(error) for error in errors):
-            result_of(next(play for play in plays if play.exception()), f"playing trial {member.trial}")
-        if errors:
-            watch.message(f"trial {member.trial} is left out of the front: {failure_reason(errors[0])}")
+        if reasons := [reason for play in plays if (reason := why_not(play, member))]:
+            watch.message(f"trial {member.trial} is left out of the front: {reasons[0]}")
             continue
         before, after = searching.result(), plays[-1].result()
         run.returns.keep(final_name(member.trial), after)

@@ -65,7 +65,7 @@ def propose(
         asked: teams on their way: not to be proposed again, and without a result yet.
         beaten: teams that are not to be proposed again either, and add nothing.
         count: how many proposals.
-        evaluations: teams that NSGA-II goes through, besides those that it begins with.
+        evaluations: teams that NSGA-II goes through; at most half of them are starting teams.
         seed: of its random numbers.
     """
     if not all(board.options.values()):
@@ -75,7 +75,7 @@ def propose(
     waiting = [team for team in map(board.team, asked) if team is not None]
     known = {*waiting, *map(board.team, beaten), *(board.team(candidate) for candidate, _ in played)}
     starts = [*(team for team in front if team is not None), *starting_teams(board)]
-    found = {team: board.outcome(team) for team in starts} | explore(board, starts, evaluations=evaluations, seed=seed)
+    found = explore(board, starts, evaluations=evaluations, seed=seed)
     fresh = [team for team, outcome in found.items() if outcome.feasible and team not in known]
     base = [*points, *(board.outcome(team).objectives for team in waiting)]
     return [
@@ -116,9 +116,10 @@ def explore(
 ) -> dict[Lineup, Outcome]:
     """Go through so many teams with NSGA-II; returns each distinct one with its outcome.
 
-    The starts come first, evenly thinned to half of the evaluations. Of each later generation `moves` teams are steps
-    from the front found so far. A team beyond a `team.` limit is told with its violations, from which NSGA-II learns.
-    Prices are told as logarithms, so that teams spread over decades as the hypervolume counts them.
+    All starts are looked at, and NSGA-II begins with them, evenly thinned to half of the evaluations. Of each later
+    generation `moves` teams are steps from the front found so far. A team beyond a `team.` limit is told with its
+    violations, from which NSGA-II learns. Prices are told as logarithms, so that teams spread over decades as the
+    hypervolume counts them.
     """
     import optuna
 
@@ -132,7 +133,7 @@ def explore(
     distinct = list(dict.fromkeys(starts))
     queue = distinct[:: max(1, math.ceil(2 * len(distinct) / max(evaluations, 1)))]
     begun = len(queue)
-    found: dict[Lineup, Outcome] = {}
+    found = {team: board.outcome(team) for team in distinct}
     for number in range(evaluations):
         if found and number >= begun and (number - begun) % POPULATION == 0:
             queue = _steps(board, found, moves, random)

@@ -45,6 +45,12 @@ class Schooling:
     """Stages that cannot be had, and why."""
     trained: int = 0
 
+    def __post_init__(self) -> None:
+        pools = {group: self.setup.pools[group].name for group in self.setup.spec.groups}
+        specs = ((pools[group], spec) for group, own in self.setup.space.groups.items() for spec in own.parameters)
+        self._ancestors = list(dict.fromkeys((pool, Stage(spec=spec.dense)) for pool, spec in specs))
+        """Those that may lack, in the order of the space."""
+
     def rung(self, group: str, spec: StudentSpec) -> int:
         """The rung that a student has reached for sure: the lowest where nothing is known of it."""
         top = len(self.bank.recipe.rungs) - 1
@@ -89,15 +95,10 @@ class Schooling:
 
         The first candidates wait for one and the same, on one worker.
         """
-        if not self.workers.some_idle:
-            return
-        for group, choices in self.setup.space.groups.items():
-            pool = self.setup.pools[group]
-            for ancestor in dict.fromkeys(Stage(spec=spec.dense) for spec in choices.parameters):
-                key = (pool.name, ancestor)
-                if key not in self.broken and key not in self.training and not self.bank.has(pool, ancestor):
-                    self.training[key] = self.workers.submit(train_student, pool.name, ancestor)
-                    return
+        while self._ancestors and self.workers.some_idle:
+            name, ancestor = key = self._ancestors.pop(0)
+            if key not in self.training and not self.bank.has(self.setup.pools[name], ancestor):
+                self.training[key] = self.workers.submit(train_student, name, ancestor)
 
     def ready(self, candidate: Mapping[str, StudentSpec], rung: int) -> bool:
         """Whether each student of a team was trained and played at a rung."""

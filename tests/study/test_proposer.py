@@ -152,7 +152,7 @@ def test_the_front_that_was_played_is_begun_with(monkeypatch: pytest.MonkeyPatch
 
     def look(board: Board, starts: Sequence[tuple[int, ...]], *, evaluations: int, seed: int) -> dict[Any, Any]:
         begun.extend(starts)
-        return {}
+        return {team: board.outcome(team) for team in starts}
 
     monkeypatch.setattr(proposer, "explore", look)
     board = small_board()

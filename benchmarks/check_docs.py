@@ -79,6 +79,23 @@ def search_efficiency() -> str:
     return summary(read_rows()) + "\n"
 
 
+def long_search() -> str:
+    """What a search of 300 candidates takes and finds."""
+    row = json.loads((ROOT / "benchmarks/results/long_search.json").read_text(encoding="utf-8"))
+    header = ("until the last trial", "to the end", "peak memory of all processes", "teams",
+              "hypervolume, final episodes", "best retention", "workers busy", "asking and storing")  # fmt: skip
+    line = (
+        *(f"{row[name] // 60:.0f} min {row[name] % 60:.0f} s" for name in ("seconds_of_trials", "seconds")),
+        f"{row['peak_pss_gib']:.2f} GiB",
+        str(row["teams"]),
+        f"{row['final_hypervolume']:.2f}",
+        f"{row['best_retention']:.3f}",
+        f"{row['workers_busy_percent']:.0f} %",
+        f"{row['asking_and_storing_percent']:.1f} %",
+    )
+    return Table(header=header, rows=(line,)).markdown()
+
+
 def samplers() -> str:
     """What each sampler finds in three groups, beside proposals and alone, and what it finds and takes in sixteen."""
     result = json.loads((ROOT / "benchmarks/results/samplers.json").read_text(encoding="utf-8"))
@@ -213,6 +230,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "distill-ways": lambda: distill(WAYS, BOTH, to="KL"),
     "distill-second-order": lambda: distill(NEWTON, [Column(env=SPREAD, student="12x12")], to="KL"),
     "distill-bits": lambda: distill(["KL"], [*BOTH, *(replace(each, bits="w4a8") for each in BOTH)]),
+    "distill-quantized": lambda: distill(
+        [f"{steps} quantized steps{relu}" for relu in ("", ", ReLU") for steps in ("2,500", "10,000")],
+        [Column(env=SPREAD, student="12x12", bits=bits) for bits in ("w8a8", "w4a8")],
+    ),
     "distill-headline": lambda: distill(
         ["one recovery of 60 s"],
         [
@@ -221,6 +242,7 @@ TABLES: dict[str, Callable[[], str]] = {
         ],
     ),
     "recurrence": recurrence,
+    "long-search": long_search,
     "samplers": samplers,
     "search-efficiency": search_efficiency,
     "refine": refine,

@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,11 @@ ENVIRONMENTS = {"simple_spread": "spread", "simple_speaker_listener": "speaker_l
 """Name in the results -> study."""
 VALIDATION_EPISODES, FINAL_EPISODES = 1024, 500
 
-INPUT_BITS = {"float": "float", "w4a8": "w4a8i8"}
+INPUT_BITS = {"float": "float", "w4a8": "w4a8i8", "w8a8": "w8a8i8"}
 """Name of bits in the results -> in a search space, with those of the inputs."""
+
+ONE_IN = {"w4a8": 1, "w8a8": 4}
+"""Bits -> of how many of a recipe's quantized steps a student takes one (`quantization_steps`)."""
 
 LONG = {"recovery_steps": 24_000, "on_policy_rounds": 20, "polish": {"rounds": 100}}
 LONG_QUANTIZED = {**LONG, "polish": {"rounds": 85}}
@@ -117,7 +121,8 @@ TERMS: dict[str, dict[str, Any]] = {
 
 def blocks() -> dict[str, list[Job]]:
     """Block -> its rows."""
-    found: dict[str, list[Job]] = {"ways": [], "terms": [], "bits": [], "headline": [], "second order": [], "limit": []}
+    names = ("ways", "terms", "bits", "quantized steps", "headline", "second order", "limit")
+    found: dict[str, list[Job]] = {name: [] for name in names}
     for seed in SEEDS:
         for student in ("24x24", "16x16"):
             found["headline"].append(
@@ -147,6 +152,11 @@ def blocks() -> dict[str, list[Job]]:
             ]
             found["bits"].append(replace(one, variant="KL", bits="w4a8"))
             if env == "simple_spread":
+                for (bits, times), steps, relu in product(ONE_IN.items(), (2_500, 10_000), ("", ", ReLU")):
+                    found["quantized steps"].append(
+                        replace(one, student="12x12", bits=bits, variant=f"{steps:,} quantized steps{relu}",
+                                family="mlp" if relu else "mlp_softsign", recipe={"qat_steps": times * steps})
+                    )  # fmt: skip
                 tiny = replace(one, student="12x12")
                 found["second order"] += [
                     replace(tiny, variant="KL"),

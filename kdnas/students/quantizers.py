@@ -7,6 +7,7 @@ number of these logarithms.
 """
 
 from collections.abc import Iterable
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ STATISTICS_BATCHES = 30
 
 def quantize_linear(linear: nn.Module, bits: int, *, power_of_two: bool = False) -> Any:
     """A quantized copy of a linear layer; it reads quantized tensors and writes their float sums."""
-    import brevitas.nn as qnn
+    qnn = _brevitas_nn()
     from brevitas.quant import Int8WeightPerChannelFloat, Int32Bias
 
     assert isinstance(linear, nn.Linear)
@@ -63,7 +64,7 @@ def quantize_outputs(linear: nn.Module, bits: int, *, power_of_two: bool = False
 
 def make_relu(bits: int, *, power_of_two: bool = False) -> Any:
     """ReLU, and numbers without a sign after it, at a scale that is learned."""
-    import brevitas.nn as qnn
+    qnn = _brevitas_nn()
     from brevitas.quant import Uint8ActPerTensorFloat
 
     return qnn.QuantReLU(
@@ -78,7 +79,7 @@ def make_relu(bits: int, *, power_of_two: bool = False) -> Any:
 
 def make_unit_relu(bits: int) -> Any:
     """ReLU, and the integers 0 to 2^bits - 1 after it, which stand for 0 to nearly 1."""
-    import brevitas.nn as qnn
+    qnn = _brevitas_nn()
     from brevitas.quant import Uint8ActPerTensorFloat
 
     return qnn.QuantReLU(
@@ -92,7 +93,7 @@ def make_unit_relu(bits: int) -> Any:
 
 def make_unit_range(bits: int) -> Any:
     """The integers -2^(bits - 1) to 2^(bits - 1) - 1, which stand for -1 to nearly 1."""
-    import brevitas.nn as qnn
+    qnn = _brevitas_nn()
     from brevitas.quant import Int8ActPerTensorFloat
 
     return qnn.QuantIdentity(
@@ -167,3 +168,12 @@ def _best(weight: Tensor, candidates: Tensor, scales: Tensor, limit: int) -> Ten
         rounded = (weight[:, None] / some[..., None]).round().clamp(-limit, limit) * some[..., None]
         errors.append((rounded - weight[:, None]).square().sum(-1))
     return candidates.gather(1, torch.cat(errors, 1).argmin(1, keepdim=True))
+
+
+def _brevitas_nn() -> Any:
+    """The layers of brevitas, imported after what it looks for itself in a bare `except:`.
+
+    That is a part of torch which takes seconds to import, and Ctrl-C meanwhile would be lost.
+    """
+    import_module("torch._dynamo")
+    return import_module("brevitas.nn")

@@ -371,7 +371,8 @@ def _own_ancestors(table: dict[str, Any]) -> dict[str, Any]:
 
 def run_kdnas(method: str, seed: int, folder: Path, began: float, limit: float) -> list[dict[str, Any]]:
     """`kdnas search` for so many seconds, and what its teams are worth."""
-    from kdnas.study.search import SearchInterrupted, search
+    from kdnas.study.interrupt import SearchInterrupted
+    from kdnas.study.search import search
 
     changes = LEVERS[method]
     study = write_study(changes, folder)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from kdnas.students.bundle import load_student
     from kdnas.students.student_team import StudentTeam
     from kdnas.study.front import ParetoFront
-    from kdnas.study.search import SearchInterrupted, search
+    from kdnas.study.interrupt import SearchInterrupted
+    from kdnas.study.search import search
     from kdnas.teachers.teacher import Reading, Teacher
 
 _HOMES = {
@@ -26,7 +27,7 @@ _HOMES = {
     "MultiDiscrete": "kdnas.policies.actions",
     "ParetoFront": "kdnas.study.front",
     "Reading": "kdnas.teachers.teacher",
-    "SearchInterrupted": "kdnas.study.search",
+    "SearchInterrupted": "kdnas.study.interrupt",
     "StudentTeam": "kdnas.students.student_team",
     "Teacher": "kdnas.teachers.teacher",
     "load_student": "kdnas.students.bundle",

@@ -3,9 +3,10 @@
 from kdnas.study.front import Member, ParetoFront, read_front
 from kdnas.study.gate import Gate, Verdict
 from kdnas.study.importance import Importance, read_importance
+from kdnas.study.interrupt import SearchInterrupted
 from kdnas.study.limits import Limit, read_limits
 from kdnas.study.preflight import Preflight
-from kdnas.study.search import SearchInterrupted, profile, search
+from kdnas.study.search import profile, search
 from kdnas.study.selector import Selector, parse_selector
 from kdnas.study.watch import Progress, Silent, Watch
 

@@ -1,6 +1,5 @@
 """The one flow: from a study and a budget to students that are ready to deploy."""
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -26,7 +25,7 @@ from kdnas.study.drafts import Drafts
 from kdnas.study.finish import best_members, deliver_all, references, score_finally, thin_members
 from kdnas.study.front import ParetoFront
 from kdnas.study.gate import Gate
-from kdnas.study.interrupt import ctrl_c
+from kdnas.study.interrupt import CtrlC, ctrl_c
 from kdnas.study.leases import Leases
 from kdnas.study.objective import Objective
 from kdnas.study.prediction import MarginalLosses
@@ -49,10 +48,6 @@ from kdnas.study.workers import Workers, default_workers
 
 if TYPE_CHECKING:
     import optuna
-
-
-class SearchInterrupted(KeyboardInterrupt):
-    """Ctrl-C: what ran has ended and is kept; the same call goes on."""
 
 
 def search(
@@ -107,25 +102,27 @@ def search(
     run = open_run(path, setup, storage)
     room = Room(run.path, watch.message)
     try:
-        watch.message(f"playing {setup.config.distill.demonstration_episodes:,} teacher episodes")
-        setup = see_demonstrations(setup, room.keep_trying(record_demonstrations, setup, run.path))
-        if setup.constant:
-            watch.message(describe_constants(setup))
-        check_columns(setup.space, setup.spec)
-        profile = known_measurements(path, device)
-        warm = None if old is None else find_warm_start(old, setup, device)
-        if warm is not None:
-            lacking = {key: taken for key, taken in warm.measured.items() if key not in profile.measured}
-            warm = replace(warm, measured=lacking)
-        for other in (warm, adopted):
-            if other is not None:
-                profile = replace(profile, measured={**other.measured, **profile.measured})
-        gate = make_gate(setup, device, profile)
-        report = check_budget(setup.space, gate, setup.config.search.seed)
-        watch.preflight(report)
-        with storage_errors(run.storage):
-            known = replace(profile, measured=gate.pricer.measurements())
-            return _search(setup, run, room, device, known, report, warm, watch)
+        with ctrl_c() as stop:
+            room.stopping = lambda: stop.pressed
+            watch.message(f"playing {setup.config.distill.demonstration_episodes:,} teacher episodes")
+            setup = see_demonstrations(setup, room.keep_trying(record_demonstrations, setup, run.path))
+            if setup.constant:
+                watch.message(describe_constants(setup))
+            check_columns(setup.space, setup.spec)
+            profile = known_measurements(path, device)
+            warm = None if old is None else find_warm_start(old, setup, device)
+            if warm is not None:
+                lacking = {key: taken for key, taken in warm.measured.items() if key not in profile.measured}
+                warm = replace(warm, measured=lacking)
+            for other in (warm, adopted):
+                if other is not None:
+                    profile = replace(profile, measured={**other.measured, **profile.measured})
+            gate = make_gate(setup, device, profile)
+            report = check_budget(setup.space, gate, setup.config.search.seed)
+            watch.preflight(report)
+            with storage_errors(run.storage):
+                known = replace(profile, measured=gate.pricer.measurements())
+                return _search(setup, run, room, device, known, report, warm, watch, stop)
     finally:
         run.close()
         setup.env.close()
@@ -196,6 +193,7 @@ def _search(
     report: Preflight,
     warm: WarmStart | None,
     watch: Watch,
+    stop: CtrlC,
 ) -> ParetoFront:
     config = setup.config
     sampler = choose_sampler(config.search.sampler, setup.space.most_parameters)
@@ -231,13 +229,11 @@ def _search(
         if config.search.anchors:
             enqueue_anchors(objective.drafts, setup, gate, report)
         watch.message(f"searching {config.search.trials} candidates with {count} workers")
-        with ctrl_c() as stop:
-            room.stopping = stop.is_set
+        with stop.gently():
             _run_trials(objective, config.search.trials, watch, stop)
-        if stop.is_set():
-            raise SearchInterrupted
         watch.message(f"asking and storing took {100 * objective.storing.share:.1f} % of the search")
         members = best_members(objective, study, gate, watch)
+        stop.check()
         if not members:
             raise RunError(
                 f"{run.path}: no candidate was both feasible and trained; raise --trials or the budget, or see the "
@@ -245,15 +241,18 @@ def _search(
             )
         members = thin_members(members, config.search.front, watch)
         members, teams = room.keep_trying(refine_members, objective, run, members, watch)
+        stop.check()
         episodes = config.evaluation.final_episodes
         watch.message(f"scoring the {len(members)} teams of the front on {episodes:,} final episodes")
         scored = room.keep_trying(score_finally, objective, run, members, watch)
         watch.message(f"workers were busy {100 * workers.utilisation:.0f} % of their time")
+    stop.check()
     recorded = recorded_rows(setup, demonstrations)
     watch.message(f"measuring them again on {target.name}")
     measured = remeasure(setup, target, scored, teams, recorded, watch)
     if needless := removable_features([teams[member.trial] for member in measured], recorded):
         watch.message(f"no student of the front needs {describe_features(needless)}: these sensors may all be left out")
+    stop.check()
     watch.message("exporting")
     return room.keep_trying(deliver_all, setup, run, measured, teams, recorded, target, watch)
 
@@ -288,26 +287,26 @@ def make_objective(
     )
 
 
-def _run_trials(objective: Objective, total: int, watch: Watch, stop: threading.Event) -> None:
+def _run_trials(objective: Objective, total: int, watch: Watch, stop: CtrlC) -> None:
     """Ask, advance and settle until all trials have ended, or until `stop` and what runs has ended."""
     said = False
     while True:
-        if stop.is_set():
+        if stop.pressed:
             if not said:
                 said = True
                 watch.message("ending what runs now; Ctrl-C again stops at once")
             objective.withdraw()
         else:
             objective.advance()
-        while not stop.is_set() and objective.has_room and objective.asked < total:
+        while not stop.pressed and objective.has_room and objective.asked < total:
             objective.ask()
             objective.advance()
             watch.progress(objective.progress(total))
-        if not stop.is_set() and objective.asked < total:
+        if not stop.pressed and objective.asked < total:
             objective.schooling.foresee()
-        if not objective.busy and not stop.is_set() and objective.asked >= total:
+        if not objective.busy and not stop.pressed and objective.asked >= total:
             objective.end_race()
-        if not objective.busy and (stop.is_set() or (not objective.active and objective.asked >= total)):
+        if not objective.busy and (stop.pressed or (not objective.active and objective.asked >= total)):
             break
         objective.settle()
         watch.progress(objective.progress(total))

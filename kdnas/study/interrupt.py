@@ -1,11 +1,19 @@
 """Ctrl-C in a search."""
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
+ONCE_MORE_S = 0.05
+"""How long after Ctrl-C met Python where it raises nothing it is sent again."""
 
 
 class SearchInterrupted(KeyboardInterrupt):
@@ -67,7 +75,18 @@ def ctrl_c() -> Iterator[CtrlC]:
     if threading.current_thread() is not threading.main_thread():
         yield pressed  # signals belong to the main thread; whoever called from another one ends the search otherwise
         return
+    hook, sent = sys.unraisablehook, list[threading.Timer]()
+
+    def send_again(lost: "UnraisableHookArgs") -> None:  # it met a callback or the end of some object
+        if not isinstance(lost.exc_value, SearchInterrupted):
+            hook(lost)
+            return
+        main = threading.main_thread().ident
+        sent.append(threading.Timer(ONCE_MORE_S, signal.pthread_kill, (main, signal.SIGINT)))
+        sent[-1].start()
+
     previous = signal.signal(signal.SIGINT, pressed)
+    sys.unraisablehook = send_again
     try:
         yield pressed
     except Exception as error:
@@ -75,4 +94,7 @@ def ctrl_c() -> Iterator[CtrlC]:
             raise SearchInterrupted from error
         raise
     finally:
+        for timer in sent:
+            timer.cancel()
+        sys.unraisablehook = hook
         signal.signal(signal.SIGINT, previous)

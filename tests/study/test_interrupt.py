@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -92,6 +93,26 @@ def test_one_that_something_swallowed_is_found_by_the_next_check() -> None:
     with pytest.raises(SearchInterrupted):
         search()
     assert done == ["on"]
+
+
+def test_where_nothing_can_be_raised_it_comes_a_moment_later(capsys: pytest.CaptureFixture[str]) -> None:
+    class Ends:
+        def __del__(self) -> None:
+            press()
+
+    done = []
+
+    def search() -> None:
+        with ctrl_c():
+            Ends()
+            done.append("on")
+            time.sleep(60)
+            done.append("more")
+
+    with pytest.raises(SearchInterrupted):
+        search()
+    assert done == ["on"]
+    assert capsys.readouterr().err == ""
 
 
 def test_errors_of_what_is_being_ended_are_what_they_are() -> None:

@@ -527,7 +527,7 @@ def _early(points: list[dict[str, Any]], whole: float | None) -> str:
     """Hypervolume after `LEVER_SHARE` of the time that plain Optuna took."""
     if whole is None:
         return "-"
-    known = [point["hypervolume"] for point in points if point["seconds"] <= LEVER_SHARE * whole + 0.01]
+    known = [point["hypervolume"] for point in points if point["seconds"] <= round(LEVER_SHARE * whole, 2)]
     return f"{max(known, default=0.0):.2f}"
 
 

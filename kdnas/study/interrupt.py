@@ -71,9 +71,9 @@ def ctrl_c() -> Iterator[CtrlC]:
     Raises:
         SearchInterrupted: it was pressed, also where something made another error of it.
     """
-    pressed = CtrlC()
+    stop = CtrlC()
     if threading.current_thread() is not threading.main_thread():
-        yield pressed  # signals belong to the main thread; whoever called from another one ends the search otherwise
+        yield stop  # signals belong to the main thread; whoever called from another one ends the search otherwise
         return
     hook, sent = sys.unraisablehook, list[threading.Timer]()
 
@@ -85,12 +85,12 @@ def ctrl_c() -> Iterator[CtrlC]:
         sent.append(threading.Timer(ONCE_MORE_S, signal.pthread_kill, (main, signal.SIGINT)))
         sent[-1].start()
 
-    previous = signal.signal(signal.SIGINT, pressed)
+    previous = signal.signal(signal.SIGINT, stop)
     sys.unraisablehook = send_again
     try:
-        yield pressed
+        yield stop
     except Exception as error:
-        if pressed.raised:
+        if stop.raised:
             raise SearchInterrupted from error
         raise
     finally:

@@ -286,6 +286,8 @@ class StudyConfig(Strict):
     description: str = ""
     space: str
     """A shipped search space by name, or the path of one, relative to this file."""
+    modules: str = "."
+    """Folder in which the module of a `module:function` is looked up first, relative to this file."""
     budget: tuple[str, ...] = ()
     """Constraints, for example `latency<2ms`; `--budget` replaces them."""
     env: EnvTable

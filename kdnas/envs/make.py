@@ -51,7 +51,7 @@ class EnvMaker:
     """Which of the two."""
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
-    """Folder of the study file, searched first for the module."""
+    """Searched first for the module."""
 
     def __call__(self) -> Any:
         where = f"environment {self.reference!r}"

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,38 +41,54 @@ def recorded_rows(setup: Setup, demonstrations: Demonstrations) -> dict[str, Flo
     return rows
 
 
-def deliver(
-    setup: Setup,
-    run: RunFolder,
-    team: Team,
-    member: Member,
-    recorded: Mapping[str, Floats],
-    device: TargetCard,
-    *,
-    seeds: str = "final",
-) -> Member:
-    """Write `students/NNNN` of a member, with the weights of its team, and return the member with its path; `seeds`
-    names those of its score.
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """The weights of a team and what was made of them, in a folder that has no card yet."""
 
-    Besides ONNX it holds the form in which students run on the target.
+    part: Path
+    team: Team
+    weights: str
+    """Their hash."""
+    artifacts: tuple[ArtifactCard, ...]
+    device: TargetCard
+
+
+def export_team(run: RunFolder, trial: int, team: Team, recorded: Mapping[str, Floats], device: TargetCard) -> Export:
+    """Write the weights of a team beside its folder: as they are, as ONNX, and as students run on the target.
 
     Raises:
         RunError: the folder cannot be written.
-        StudentError: the artifact does not agree with the students.
+        StudentError: an artifact does not agree with the students.
     """
-    folder = run.path / "students" / f"{member.trial:04d}"
-    part = folder.with_name(f"{folder.name}.part")
+    part = run.path / "students" / f"{trial:04d}.part"
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         forms = dict.fromkeys((FORMAT, device.exporter))
         artifacts = tuple(export_artifact(form, team, part, recorded) for form in forms)
+        return Export(part=part, team=team, weights=save_weights(part, team), artifacts=artifacts, device=device)
+    except BaseException as error:
+        shutil.rmtree(part, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise RunError(f"{part}: cannot be written: {error.strerror or error}; make room") from error
+        raise
+
+
+def deliver(setup: Setup, run: RunFolder, member: Member, export: Export, *, seeds: str = "final") -> Member:
+    """Make `students/NNNN` of what was exported, with its card, and return the member with its path; `seeds` names
+    those of its score. May be repeated when it fails.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    part, folder = export.part, export.part.with_suffix("")
+    try:
         card = StudentCard(
             kdnas_version=version("kdnas"),
             environment=setup.spec.name,
             trial=member.trial,
             state_size=setup.spec.state_size,
-            groups=group_cards(team),
+            groups=group_cards(export.team),
             cost=_cost_json(member),
             score={**member.score.as_json(), "seeds": seeds},
             refinements=member.refinements,
@@ -80,10 +96,10 @@ def deliver(
             hashes=Hashes(
                 teacher={group: setup.teacher.digest(group) for group in setup.spec.groups},
                 study=hashlib.sha256(repr(sorted(run.identity.items())).encode()).hexdigest()[:16],
-                weights=save_weights(part, team),
+                weights=export.weights,
             ),
-            target=device,
-            artifacts=artifacts,
+            target=export.device,
+            artifacts=export.artifacts,
         )
         write_cards(part, card)
         if folder.exists():  # aside in one step: a folder is never seen half removed
@@ -94,8 +110,6 @@ def deliver(
         shutil.rmtree(folder.with_name(f"{folder.name}.old.part"), ignore_errors=True)
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {error.strerror or error}; make room") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return replace(member, path=folder)
 
 

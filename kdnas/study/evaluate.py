@@ -79,7 +79,7 @@ def played(setup: Setup, seeds: list[int]) -> Iterator[Callable[[TeamPolicy], ND
     """While it is open, how to play a policy on some episodes of the real environment: its returns (E,)."""
     table, copies = setup.config.env, setup.config.evaluation.copies
     processes = setup.config.evaluation.processes or choose_processes(
-        table, setup.file.folder, copies=copies, cores=default_workers()
+        table, setup.file.modules, copies=copies, cores=default_workers()
     )
     env = setup.make_real_env(processes)
     try:

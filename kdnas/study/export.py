@@ -7,7 +7,7 @@ from kdnas import plugins
 from kdnas.errors import RunError
 from kdnas.evaluation.score import Score
 from kdnas.students.bundle import load_student
-from kdnas.study.deliver import deliver, export_artifact, recorded_rows, target_card, write_cards
+from kdnas.study.deliver import deliver, export_artifact, export_team, recorded_rows, target_card, write_cards
 from kdnas.study.device_profile import known_measurements
 from kdnas.study.front import Member, read_front
 from kdnas.study.run_folder import RunFolder, open_run, reopen_study
@@ -69,7 +69,8 @@ def _assemble(setup: Setup, run: RunFolder, number: int) -> Path:
     )
     recorded = recorded_rows(setup, demonstrations)
     team = make_bank(setup, run.path).team(setup.spec, setup.pools, candidate)
-    path = deliver(setup, run, team, member, recorded, target_card(target), seeds="search").path
+    export = export_team(run, number, team, recorded, target_card(target))
+    path = deliver(setup, run, member, export, seeds="search").path
     assert path is not None
     return path
 

@@ -16,11 +16,12 @@ from kdnas.profiling.target import Target
 from kdnas.students.refinement import Hindsight, IntervalCard
 from kdnas.students.team import Team
 from kdnas.study.attempt import Signature, signature
-from kdnas.study.deliver import deliver, target_card
+from kdnas.study.deliver import Export, deliver, export_team, target_card
 from kdnas.study.front import Member, ParetoFront, final_name, hypervolume, make_front, non_dominated, thin
 from kdnas.study.gate import Gate
 from kdnas.study.objective import Objective
 from kdnas.study.returns import Returns, team_name
+from kdnas.study.room import Room
 from kdnas.study.run_folder import RunFolder
 from kdnas.study.schooling import is_fatal
 from kdnas.study.setup import Setup
@@ -195,31 +196,41 @@ def score_finally(objective: Objective, run: RunFolder, members: list[Member], w
     return scored
 
 
-def deliver_all(
-    setup: Setup,
+def export_members(
     run: RunFolder,
     members: list[Member],
     teams: Mapping[int, Team],
     recorded: Mapping[str, Floats],
     target: Target,
     watch: Watch,
-) -> ParetoFront:
-    """Write the student folders and `front.json`; a team that cannot be exported is left out, with a message.
+) -> dict[int, Export]:
+    """Trial -> what was made of its team, for those that can be exported; one that cannot is named in a message.
 
-    `teams` are those of the members, by trial.
+    `teams` are those of the members, by trial; each artifact is compared with its team on the `recorded` views.
 
     Raises:
         KdnasError: nothing can be written, or no team can be exported.
     """
-    device = target_card(target)
-    delivered = []
+    device, exports = target_card(target), {}
     for member in members:
         try:
-            delivered.append(deliver(setup, run, teams[member.trial], member, recorded, device))
+            exports[member.trial] = export_team(run, member.trial, teams[member.trial], recorded, device)
         except StudentError as error:
             watch.message(f"trial {member.trial} is left out of the front: {error}")
-    if not delivered:
+    if not exports:
         raise RunError(f"{run.path}: none of the {len(members)} teams of the front could be exported; see the messages")
+    return exports
+
+
+def deliver_all(
+    setup: Setup, run: RunFolder, room: Room, members: list[Member], exports: Mapping[int, Export]
+) -> ParetoFront:
+    """Write the student folders of members that were exported, and `front.json`.
+
+    Raises:
+        KdnasError: nothing can be written.
+    """
+    delivered = [room.keep_trying(deliver, setup, run, member, exports[member.trial]) for member in members]
     front = make_front(delivered, final=True, folder=run.path)
-    run.write_json("front.json", front.as_json())
+    room.keep_trying(run.write_json, "front.json", front.as_json())
     return front

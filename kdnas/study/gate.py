@@ -56,12 +56,14 @@ class Gate:
         cost, teacher = self.pricer.team(candidate, measure=measured), self.pricer.teacher_cost(measure=measured)
         return Verdict(cost=cost, violations=self.budget.violations(cost, teacher), measured=measured)
 
-    def allows(self, group: str, spec: StudentSpec) -> bool:
-        """Whether a student meets everything that is said of single agents of its group."""
-        return all(violation <= 0 for violation in self.alone(group, spec).values())
+    def allows(self, group: str, spec: StudentSpec, *, measure: bool = True) -> bool:
+        """Whether a student meets everything that is said of single agents of its group; without `measure`, all that
+        arithmetic can decide."""
+        return all(violation <= 0 for violation in self.alone(group, spec, measure=measure).values())
 
-    def alone(self, group: str, spec: StudentSpec) -> dict[str, float]:
+    def alone(self, group: str, spec: StudentSpec, *, measure: bool = True) -> dict[str, float]:
         """Violations of the constraints on single agents of a group, whatever the rest of the team is."""
-        own = Budget(tuple(item for item in self.budget.constraints if item.scope in (None, group)))
+        budget = self.budget if measure else self.budget.unmeasured()
+        own = Budget(tuple(item for item in budget.constraints if item.scope in (None, group)))
         cost = self.pricer.price(group, spec, measure=own.measured)
         return own.violations(TeamCost(agents={group: cost}, seats={group: 1}), self.pricer.teacher_cost())

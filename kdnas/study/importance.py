@@ -1,7 +1,7 @@
 """Which parameters of the space decide the retention, as far as a search's trials can tell."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdnas.budgets.budget import parse_budget
 from kdnas.spaces.space import SearchSpace, make_space
 from kdnas.study.front import read_front
 from kdnas.study.run_folder import read_run, reopen_study
-from kdnas.study.storage import read_trials
+from kdnas.study.storage import meets, read_trials
 
 if TYPE_CHECKING:
     import optuna
@@ -70,12 +71,16 @@ def read_importance(run: Path) -> Importance:
         KdnasError: the folder is no run that has ended, or its storage cannot be read.
     """
     card = read_run(run)
-    space = make_space(reopen_study(run).space, list(read_front(run / "front.json")[0].candidate))
-    return weigh_parameters(read_trials(card["storage"], f"kdnas-{card['run_id']}"), space)
+    file = reopen_study(run)
+    space = make_space(file.space, list(read_front(run / "front.json")[0].candidate))
+    limits = [item.text for item in parse_budget(file.config.budget).constraints]
+    return weigh_parameters(read_trials(card["storage"], f"kdnas-{card['run_id']}"), space, limits)
 
 
-def weigh_parameters(trials: Sequence[Any], space: SearchSpace, *, shuffles: int = SHUFFLES) -> Importance:
-    """Weigh the parameters of a space by Optuna trials that were played.
+def weigh_parameters(
+    trials: Sequence[Any], space: SearchSpace, limits: Collection[str], *, shuffles: int = SHUFFLES
+) -> Importance:
+    """Weigh the parameters of a space by Optuna trials that were played and met all limits.
 
     PED-ANOVA (Watanabe et al., arXiv 2304.10255): a parameter is important when its values are distributed otherwise
     among the best candidates than among all. One that only some candidates have, as a base's pruning ratios, is weighed
@@ -84,8 +89,7 @@ def weigh_parameters(trials: Sequence[Any], space: SearchSpace, *, shuffles: int
 
     A candidate that was asked for twice counts once, and a parameter that was always the same not at all.
     """
-    played = [trial for trial in trials if trial.state.name == "COMPLETE"]
-    feasible = [trial for trial in played if all(violation <= 0 for violation in trial.constraints.values())]
+    feasible = [trial for trial in trials if trial.state.name == "COMPLETE" and meets(trial, limits)]
     distinct = list({tuple(sorted(trial.params.items())): trial for trial in reversed(feasible)}.values())
     if len(distinct) < ENOUGH:
         return Importance(candidates=len(distinct), groups={})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from kdnas.errors import DiskFullError, ScratchError
+from kdnas.units import format_quantity
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -21,6 +22,9 @@ POLL_S = 1.0
 
 LEAST, MOST = 1 << 20, 1 << 26
 """Bytes that must be free before anything goes on: twice as many each time that they were not enough."""
+
+ENOUGH_S = 300.0
+"""What was there for so long was enough: a disk that is full again later begins with `LEAST`."""
 
 
 class Room:
@@ -37,6 +41,8 @@ class Room:
         self._lock = threading.Lock()
         self._full = False
         self._needed = LEAST
+        self._found_at = -ENOUGH_S
+        """When there was room the last time."""
 
     def keep_trying(
         self, step: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
@@ -101,8 +107,11 @@ class Room:
             if self._full:
                 return
             self._full = True
+            if time.monotonic() - self._found_at >= ENOUGH_S:
+                self._needed = LEAST
+        needed = format_quantity(self._needed, "memory")
         self._say(
-            f"the disk of {self.folder} is full ({error}); the search waits until there is room and then goes on; "
+            f"the disk of {self.folder} is full ({error}); the search waits until {needed} are free and then goes on; "
             "Ctrl-C ends it"
         )
 
@@ -113,7 +122,7 @@ class Room:
         with self._lock:
             if self._full:
                 self._full = False
-                self._needed = min(2 * self._needed, MOST)
+                self._needed, self._found_at = min(2 * self._needed, MOST), time.monotonic()
                 self._say("there is room again; the search goes on")
         return True
 

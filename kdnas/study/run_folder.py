@@ -1,34 +1,38 @@
 """`RunFolder`: everything a search keeps, in one folder.
 
     study.toml, space.toml    what was searched, as resolved          bank/            trained students
-    run.json                  identity of the run, and its storage    demonstrations/  teacher rollouts
-    study.db                  the Optuna study (SQLite)               returns/         per-episode returns
-    device.json               what was measured                       refined/         teams that were trained on
-    front.json                the front's figures                     students/NNNN/   the front, ready to deploy
+    teacher/                  a copy of its checkpoint                demonstrations/  teacher rollouts
+    run.json                  identity of the run, and its storage    returns/         per-episode returns
+    versions.json             Python and all packages, as it began    refined/         teams that were trained on
+    study.db                  the Optuna study (SQLite)               students/NNNN/   the front, ready to deploy
+    device.json               what was measured
+    front.json                the front's figures
+
+`kdnas search RUN/study.toml` repeats it; modules of the user's own are looked up where they were.
 """
 
 import json
+import platform
 import shutil
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 from filelock import FileLock, Timeout
 
-from kdnas.config.study import StudyConfig
-from kdnas.config.toml import read_toml
 from kdnas.errors import RunError
-from kdnas.spaces.space import SpaceConfig
 from kdnas.study.returns import ReturnsFolder
-from kdnas.study.setup import Setup, StudyFile
+from kdnas.study.setup import Setup, StudyFile, read_study
 from kdnas.study.storage import driver_url, shown_url
+from kdnas.teachers.checkpoint import FILES
 
 SCHEMA = 1
-DEMONSTRATIONS = "demonstrations"
+DEMONSTRATIONS, TEACHER = "demonstrations", "teacher"
 STORAGE_FILE = "study.db"
 
 
@@ -63,26 +67,26 @@ class RunFolder:
                 self.path.rmdir()
 
     def keep(self, setup: Setup) -> None:
-        """Write down what is searched here, once.
+        """Write down what is searched here: once, but for what a search may go on with otherwise, as its trials.
 
         Raises:
             RunError: the folder cannot be written.
         """
+        config = setup.config.model_dump(exclude_none=True)
+        config["space"], config["modules"] = "space.toml", str(setup.file.modules.resolve())
+        if "checkpoint" in config["teacher"]:
+            _copy_teacher(setup.file.folder / config["teacher"]["checkpoint"], self.path / TEACHER)
+            config["teacher"]["checkpoint"] = TEACHER
+        write_text(self.path / "study.toml", tomli_w.dumps(config))
         if (self.path / "run.json").exists():
             return
-        config = setup.config.model_dump(exclude_none=True)
-        config["space"] = "space.toml"
-        teacher = config["teacher"]
-        if "checkpoint" in teacher:
-            teacher["checkpoint"] = str((setup.file.folder / teacher["checkpoint"]).resolve())
-        write_text(self.path / "study.toml", tomli_w.dumps(config))
         write_text(self.path / "space.toml", tomli_w.dumps(setup.space.config.model_dump(exclude_none=True)))
+        self.write_json("versions.json", _versions())
         card = {
             "schema_version": SCHEMA,
             "run_id": self.run_id,
             "storage": self.storage if self.storage != _own_storage(self.path) else None,
             "identity": self.identity,
-            "study_folder": str(setup.file.folder),
         }
         write_text(self.path / "run.json", json.dumps(card, indent=2) + "\n", private=card["storage"] is not None)
 
@@ -142,7 +146,8 @@ def _sweep(path: Path) -> None:
     for old in path.glob("students/*.old.part"):
         with suppress(OSError):  # there is a new one
             old.rename(old.with_name(old.name.removesuffix(".old.part")))
-    for pattern in ("*.json.part", "*.toml.part", ".room.part", "bank/*.part", "refined/*.part", "returns/*.part.npy"):
+    patterns = ("*.json.part", "*.toml.part", ".room.part", "returns/*.part.npy")
+    for pattern in (*patterns, *(f"{folder}/*.part" for folder in ("bank", "refined", TEACHER))):
         for part in path.glob(pattern):
             with suppress(OSError):
                 part.unlink()
@@ -183,6 +188,7 @@ def identify(setup: Setup) -> dict[str, str]:
         "budget": ", ".join(sorted({item.text for item in setup.budget.constraints})) or "none",
         "space": f"{setup.space.config.name} {setup.space.digest}",
         "teacher": " ".join(f"{group}:{setup.teacher.digest(group)}" for group in setup.spec.groups),
+        "teacher's critic": setup.teacher.value_digest,
         "seed": str(config.search.seed),
         **{
             f"{table}.{key}": json.dumps(value, sort_keys=True, default=str)
@@ -214,10 +220,9 @@ def read_run(path: Path) -> dict[str, Any]:
                 f"{path / 'run.json'}: has schema version {card['schema_version']}, this kdnas reads {SCHEMA}; "
                 "use the kdnas that made it"
             )
-        texts = {key: card[key] for key in ("run_id", "study_folder")}
-        texts["storage"] = card["storage"] or _own_storage(path)
+        texts = {"run_id": card["run_id"], "storage": card["storage"] or _own_storage(path)}
         if not all(isinstance(text, str) for text in texts.values()):
-            raise TypeError("run_id, storage and study_folder must be text")
+            raise TypeError("run_id and storage must be text")
         return {**texts, "identity": dict(card["identity"])}
     except (FileNotFoundError, NotADirectoryError) as error:
         raise RunError(f"{path}: is no kdnas run (it has no run.json); give the folder of --out") from error
@@ -231,10 +236,33 @@ def reopen_study(path: Path) -> StudyFile:
     Raises:
         KdnasError: the folder is no run, or its files are damaged.
     """
-    card = read_run(path)
-    config = read_toml(path / "study.toml", StudyConfig)
-    space = read_toml(path / "space.toml", SpaceConfig)
-    return StudyFile(config=config, folder=Path(card["study_folder"]), space=space)
+    read_run(path)
+    return read_study(path / "study.toml")
+
+
+def _copy_teacher(source: Path, folder: Path) -> None:
+    """Keep a checkpoint with the run, file by file, each whole or not at all.
+
+    Raises:
+        RunError: it cannot be read or written.
+    """
+    for name in FILES:
+        if not (folder / name).exists():
+            part = folder / f"{name}.part"
+            try:
+                folder.mkdir(exist_ok=True)
+                shutil.copyfile(source / name, part)
+                part.replace(folder / name)
+            except OSError as error:
+                part.unlink(missing_ok=True)
+                raise RunError(f"{folder}: the teacher cannot be copied: {error.strerror or error}") from error
+
+
+def _versions() -> dict[str, str]:
+    """What was installed, by name."""
+    packages = {package.name: package.version for package in distributions()}
+    own = {"python": platform.python_version(), "platform": platform.platform()}
+    return own | {name: packages[name] for name in sorted(packages, key=str.lower)}
 
 
 def write_text(path: Path, text: str, *, private: bool = False) -> None:

@@ -13,6 +13,7 @@ from kdnas.distill.pool import Pool
 from kdnas.distill.stage import Stage, last_stage, lineage
 from kdnas.errors import KdnasError, StudentError
 from kdnas.spaces.spec import StudentSpec
+from kdnas.study.gate import Gate
 from kdnas.study.prediction import MarginalLosses
 from kdnas.study.returns import ReturnsFolder, short_name
 from kdnas.study.setup import Setup
@@ -27,12 +28,14 @@ Key = tuple[str, Stage]
 class Schooling:
     """Trains stages and measures what each student costs its group, whoever asks first, and remembers both.
 
-    A team of G groups, each with S students to choose from, takes G x S plays among teachers and, where groups share a
-    pool, S trainings: not S^G of either.
+    A student that is complete is played in every group that may have it, for proposals choose among those: a team of G
+    groups, each with S students to choose from, takes G x S plays among teachers and, where groups share a pool, S
+    trainings: not S^G of either.
     """
 
     setup: Setup
     bank: StudentBank
+    gate: Gate
     workers: Workers
     seeds: list[int]
     """Search episodes."""
@@ -43,12 +46,18 @@ class Schooling:
     playing: "dict[Key, Future[Any]]" = field(default_factory=dict)
     broken: dict[Key, str] = field(default_factory=dict)
     """Stages that cannot be had, and why."""
+    foreseen: set[Key] = field(default_factory=set)
+    """Trainings that no trial has asked for yet."""
     trained: int = 0
 
     def __post_init__(self) -> None:
-        pools = {group: self.setup.pools[group].name for group in self.setup.spec.groups}
-        specs = ((pools[group], spec) for group, own in self.setup.space.groups.items() for spec in own.parameters)
-        self._ancestors = list(dict.fromkeys((pool, Stage(spec=spec.dense)) for pool, spec in specs))
+        ancestors = (
+            (self.setup.pools[group].name, Stage(spec=spec.dense))
+            for group, own in self.setup.space.groups.items()
+            for spec in own.parameters
+            if self.gate.allows(group, spec, measure=False)
+        )
+        self._ancestors = list(dict.fromkeys(ancestors))
         """Those that may lack, in the order of the space."""
 
     def rung(self, group: str, spec: StudentSpec) -> int:
@@ -81,33 +90,36 @@ class Schooling:
                 lacking = next(one for one in lineage(stage) if not self.has(group, one))
                 if (reason := self.broken.get((pool.name, lacking))) is not None:
                     return reason
+                self.foreseen.discard((pool.name, lacking))
                 if (pool.name, lacking) not in self.training:
                     self.training[pool.name, lacking] = self.workers.submit(train_student, pool.name, lacking)
             elif (reason := self.broken.get((group, stage))) is not None:
                 return reason
-            elif not self._remembers(group, stage) and (group, stage) not in self.playing:
-                alone = {group: stage}
-                self.playing[group, stage] = self.workers.submit(play_team, alone, self.seeds, False)
+            else:
+                self._play(group, stage)
         return None
 
     def foresee(self) -> None:
         """Where a worker has nothing to do, distil the next ancestor of the space: somebody will come of it.
 
-        The first candidates wait for one and the same, on one worker.
+        The first candidates wait for one and the same, on one worker. With one worker in all none is idle for long, and
+        when it is hangs on the clock.
         """
-        while self._ancestors and self.workers.some_idle:
+        while self._ancestors and self.workers.count > 1 and self.workers.some_idle:
             name, ancestor = key = self._ancestors.pop(0)
             if key not in self.training and not self.bank.has(self.setup.pools[name], ancestor):
+                self.foreseen.add(key)
                 self.training[key] = self.workers.submit(train_student, name, ancestor)
+
+    def take_up(self) -> None:
+        """Remember what the complete students of the bank cost their groups, and play those that were not played."""
+        for pool in {pool.name: pool for pool in self.setup.pools.values()}.values():
+            for stage in self.bank.stages(pool):
+                self._play_everywhere(pool, stage)
 
     def ready(self, candidate: Mapping[str, StudentSpec], rung: int) -> bool:
         """Whether each student of a team was trained and played at a rung."""
         return all(self._remembers(group, self.stage(spec, rung)) for group, spec in candidate.items())
-
-    def recall(self, candidate: Mapping[str, StudentSpec]) -> None:
-        """Remember the complete students of a team that an earlier part of this search played."""
-        for group, spec in candidate.items():
-            self._remembers(group, self.bank.last(spec))
 
     def restore(self, candidates: Iterable[Mapping[str, StudentSpec]]) -> None:
         """Train the complete students of some teams again that were deleted from the bank.
@@ -150,9 +162,14 @@ class Schooling:
                     del tasks[key]
 
     def _end_training(self, key: Key, future: "Future[Any]") -> None:
-        error, stage = future.exception(), key[1]
+        error, (name, stage) = future.exception(), key
+        foreseen = key in self.foreseen
+        self.foreseen.discard(key)
         if error is None:
             self.trained += 1
+            self._play_everywhere(self.setup.pools[name], stage)
+            return
+        if foreseen and not is_fatal(error):  # who asks for it hears of it
             return
         if is_fatal(error) or (isinstance(error, KdnasError) and stage.is_ancestor):
             result_of(future, f"training {stage}")
@@ -173,6 +190,20 @@ class Schooling:
         if is_fatal(error):
             result_of(future, f"playing {stage} among teachers")
         self.broken[key] = f"playing {stage} among teachers: {failure_reason(error)}"
+
+    def _play(self, group: str, stage: Stage) -> None:
+        """Have a student played among teachers, unless it was or is being."""
+        if not self._remembers(group, stage) and (group, stage) not in self.playing:
+            self.playing[group, stage] = self.workers.submit(play_team, {group: stage}, self.seeds, False)
+
+    def _play_everywhere(self, pool: Pool, stage: Stage) -> None:
+        """Have a student that is complete played in each group of its pool whose space and budget have it."""
+        if stage != self.bank.last(stage.spec):
+            return
+        for group in pool.groups:
+            own = self.setup.space.groups[group].parameters
+            if stage.spec in own and (group, stage) not in self.broken and self.gate.allows(group, stage.spec):
+                self._play(group, stage)
 
     def _remembers(self, group: str, stage: Stage) -> bool:
         """Whether a student was played among teachers, now or in an earlier part of this search."""

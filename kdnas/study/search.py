@@ -22,7 +22,7 @@ from kdnas.study.device_profile import (
     known_measurements,
 )
 from kdnas.study.drafts import Drafts
-from kdnas.study.finish import best_members, deliver_all, references, score_finally, thin_members
+from kdnas.study.finish import best_members, deliver_all, export_members, references, score_finally, thin_members
 from kdnas.study.front import ParetoFront
 from kdnas.study.gate import Gate
 from kdnas.study.interrupt import CtrlC, ctrl_c
@@ -242,19 +242,22 @@ def _search(
         members = thin_members(members, config.search.front, watch)
         members, teams = room.keep_trying(refine_members, objective, run, members, watch)
         stop.check()
+        watch.message(f"workers were busy {100 * workers.utilisation:.0f} % of their time")
+        recorded = recorded_rows(setup, demonstrations)
+        watch.message(f"measuring the {len(members)} teams of the front again on {target.name}, and exporting them")
+        with workers.paused():
+            members = remeasure(setup, target, members, teams, recorded, watch)
+        exports = room.keep_trying(export_members, run, members, teams, recorded, target, watch)
+        stop.check()
+        members = [member for member in members if member.trial in exports]
+        if needless := removable_features([teams[member.trial] for member in members], recorded):
+            what = describe_features(needless)
+            watch.message(f"no student of the front needs {what}: these sensors may all be left out")
         episodes = config.evaluation.final_episodes
         watch.message(f"scoring the {len(members)} teams of the front on {episodes:,} final episodes")
-        scored = room.keep_trying(score_finally, objective, run, members, watch)
-        watch.message(f"workers were busy {100 * workers.utilisation:.0f} % of their time")
+        members = room.keep_trying(score_finally, objective, run, members, watch)
     stop.check()
-    recorded = recorded_rows(setup, demonstrations)
-    watch.message(f"measuring them again on {target.name}")
-    measured = remeasure(setup, target, scored, teams, recorded, watch)
-    if needless := removable_features([teams[member.trial] for member in measured], recorded):
-        watch.message(f"no student of the front needs {describe_features(needless)}: these sensors may all be left out")
-    stop.check()
-    watch.message("exporting")
-    return room.keep_trying(deliver_all, setup, run, measured, teams, recorded, target, watch)
+    return deliver_all(setup, run, room, members, exports)
 
 
 def make_objective(
@@ -270,6 +273,7 @@ def make_objective(
     schooling = Schooling(
         setup=setup,
         bank=bank,
+        gate=gate,
         workers=workers,
         seeds=setup.seeds.search(setup.config.evaluation.search_episodes),
         losses=MarginalLosses(teacher=references[0], random=references[1]),

@@ -35,6 +35,11 @@ class StudyFile:
     folder: Path
     space: SpaceConfig
 
+    @property
+    def modules(self) -> Path:
+        """Folder that is searched first for the modules that it names."""
+        return self.folder / self.config.modules
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
@@ -73,7 +78,7 @@ class Setup:
 
     def make_real_env(self, processes: int = 1) -> TeamEnv:
         """The real environment, for final scores."""
-        return make_env(self.config.env, self.file.folder, observe=self.config.observe, processes=processes)
+        return make_env(self.config.env, self.file.modules, observe=self.config.observe, processes=processes)
 
     def make_target(self) -> Target:
         """The target that the study names.
@@ -142,7 +147,7 @@ def open_study(file: StudyFile) -> Setup:
     config = file.config
     _check_device(config.distill.device)
     budget = parse_budget(config.budget)
-    real = make_env(config.env, file.folder, observe=config.observe)
+    real = make_env(config.env, file.modules, observe=config.observe)
     budget.check_scopes(real.spec.groups)
     space = make_space(file.space, list(real.spec.groups))
     _check_features(real.spec)
@@ -151,7 +156,7 @@ def open_study(file: StudyFile) -> Setup:
     _check_bits(space, real.spec)
     _check_free_groups(config.search.free_groups, len(space.groups))
     teacher = open_teacher(file, real.spec)
-    twin = make_twin(config.env, file.folder, observe=config.observe)
+    twin = make_twin(config.env, file.modules, observe=config.observe)
     if twin is not None:
         check_twin(real, twin, seed=config.search.seed, max_steps=config.env.max_steps)
         real.close()
@@ -260,7 +265,7 @@ def open_teacher(file: StudyFile, spec: EnvSpec) -> Teacher:
     elif table.name is not None:
         make, arguments = plugins.load("kdnas.teachers", table.name), table.kwargs
     else:
-        make, arguments = plugins.load_reference(table.factory or "", file.folder), table.kwargs
+        make, arguments = plugins.load_reference(table.factory or "", file.modules), table.kwargs
     try:
         teacher = make(spec, **arguments)
     except KdnasError:

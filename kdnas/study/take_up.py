@@ -14,6 +14,7 @@ from kdnas.study.preflight import Preflight
 from kdnas.study.race import Standing
 from kdnas.study.returns import Returns, team_name
 from kdnas.study.setup import Setup
+from kdnas.study.storage import meets
 from kdnas.study.tasks import play_team
 from kdnas.study.workers import result_of
 
@@ -24,6 +25,7 @@ def take_up(objective: Objective) -> None:
     from optuna.trial import TrialState
 
     study = objective.drafts.stored
+    limits = [item.text for item in objective.gate.budget.constraints]
     trials = study.get_trials(deepcopy=False)
     repeated = {trial.user_attrs.get("repeats") for trial in trials}
     for trial in trials:
@@ -31,6 +33,7 @@ def take_up(objective: Objective) -> None:
             optuna.trial.Trial(study, trial._trial_id).set_user_attr("interrupted", True)
             study.tell(trial.number, state=TrialState.FAIL)
     objective.drafts.recall()
+    objective.schooling.take_up()
     for trial in study.get_trials(deepcopy=False):
         if trial.state == TrialState.PRUNED:
             _remember_lost(objective, trial)
@@ -39,8 +42,10 @@ def take_up(objective: Objective) -> None:
             objective.teams.failed.append(candidate_of(objective.setup, trial))
         elif trial.state == TrialState.FAIL and trial.number not in repeated:
             objective.drafts.enqueue(trial.params, {"repeats": trial.number})
-        elif trial.state == TrialState.COMPLETE:
+        elif trial.state == TrialState.COMPLETE and meets(trial, limits):
             _remember_played(objective, trial)
+        elif trial.state == TrialState.COMPLETE:  # somebody else has told it, without its constraints
+            objective.counts["failed"] += 1
     objective.before = objective.asked
 
 
@@ -50,7 +55,6 @@ def _remember_lost(objective: Objective, trial: Any) -> None:
     objective.counts[ended] += 1
     if ended == "outraced" and "rungs" in trial.user_attrs:
         candidate = candidate_of(objective.setup, trial)
-        objective.schooling.recall(candidate)
         rung = max(int(rung) for rung in trial.user_attrs["rungs"])
         objective.teams.lose(Lost(candidate=candidate, reason=trial.user_attrs["reason"], rung=rung))
         _stand(objective, trial)
@@ -60,7 +64,6 @@ def _remember_played(objective: Objective, trial: Any) -> None:
     retention, flops, memory = trial.values
     _stand(objective, trial)
     candidate = candidate_of(objective.setup, trial)
-    objective.schooling.recall(candidate)
     score = Score.from_json(trial.user_attrs["score"])
     objective.remember(
         Played(

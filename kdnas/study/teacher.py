@@ -49,8 +49,8 @@ def train_teacher(
     changes = {"seed": seed, "steps_per_cycle": steps}
     given = {name: value for name, value in changes.items() if value is not None}
     table = validate(table.model_dump() | given, TrainTable, where="command line")
-    real = make_env(file.config.env, file.folder)
-    twin = make_twin(file.config.env, file.folder)
+    real = make_env(file.config.env, file.modules)
+    twin = make_twin(file.config.env, file.modules)
     if twin is not None:
         check_twin(real, twin, seed=table.seed, max_steps=file.config.env.max_steps)
     curve: list[Progress] = []

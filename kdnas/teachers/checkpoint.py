@@ -20,7 +20,9 @@ from kdnas.teachers.mappo import Networks
 from kdnas.teachers.network import GaussianActor, lay_out
 from kdnas.teachers.teacher import Teacher
 
-SCHEMA = 1
+FILES = ("teacher.safetensors", "teacher.json")
+"""Of a teacher folder, in the order in which they are written."""
+
 MAX_WEIGHT_BYTES = 1 << 30
 """A teacher of more than 1 GiB is refused before anything is read."""
 
@@ -121,7 +123,7 @@ def save_teacher(
         content = save({key: tensor.contiguous() for key, tensor in tensors.items()})
         (folder / "teacher.safetensors.part").write_bytes(content)
         (folder / "teacher.json.part").write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        for name in ("teacher.safetensors", "teacher.json"):
+        for name in FILES:
             (folder / f"{name}.part").replace(folder / name)
     except OSError as error:
         raise TeacherError(f"{folder}: the teacher cannot be written: {error.strerror or error}") from error

@@ -104,13 +104,13 @@ class Teacher:
 
     def digest(self, group: str) -> str:
         """Content hash of a group's network: groups with equal digests have the same teacher."""
-        digest = hashlib.sha256(repr(self.actors[group]).encode())
-        if self.reading[group] != Reading():
-            digest.update(repr(self.reading[group]).encode())
-        for name, tensor in sorted(self.actors[group].state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        reading = self.reading[group]
+        return _digest(self.actors[group], "" if reading == Reading() else repr(reading))
+
+    @property
+    def value_digest(self) -> str:
+        """Content hash of the critic; `none` where there is none."""
+        return "none" if self.value is None else _digest(self.value)
 
     def _ask(self, group: str, observations: Tensor, state: Tensor, first: bool) -> Tensor:
         """Parameters (B, A, P) for observations (B, A, O) in states (B, S)."""
@@ -174,3 +174,11 @@ def _check_hidden(where: str, answer: object, size: int) -> Tensor:
         raise TeacherError(f"{where} returns a hidden state {tuple(answer[1].shape)}; it needs (2, {size})")
     out: Tensor = answer[0]
     return out
+
+
+def _digest(network: nn.Module, more: str = "") -> str:
+    digest = hashlib.sha256((repr(network) + more).encode())
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

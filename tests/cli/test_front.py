@@ -23,7 +23,7 @@ def run(tmp_path: Path) -> Path:
     for violation in (-0.02, -0.75, -0.7, 0.5, 0.5, 0.5):
         tell(study, {"flops<2000": violation})
     members = [replace(one, path=Path(f"students/{one.trial:04d}")) for one in FRONT]
-    card = {"schema_version": 1, "run_id": "abc", "storage": None, "study_folder": str(tmp_path), "identity": {}}
+    card = {"schema_version": 1, "run_id": "abc", "storage": None, "identity": {}}
     (tmp_path / "run.json").write_text(json.dumps(card))
     (tmp_path / "front.json").write_text(json.dumps(make_front(members, final=True).as_json()))
     space = {"name": "home", "groups": {"default": {"bases": [{"hidden": [64], "prune": [0.75]}]}}}

@@ -10,12 +10,13 @@ import pytest
 
 from kdnas.errors import BudgetError, KdnasError, PluginError, RunError, StudentError
 from kdnas.students import load_student
-from kdnas.study import deliver as room
-from kdnas.study.deliver import deliver, recorded_rows, target_card
+from kdnas.study import deliver as module
+from kdnas.study.deliver import deliver, export_team, recorded_rows, target_card
 from kdnas.study.evaluate import evaluate
 from kdnas.study.export import export_best, export_trial
-from kdnas.study.finish import deliver_all
-from kdnas.study.front import Member, ParetoFront, read_front
+from kdnas.study.finish import deliver_all, export_members
+from kdnas.study.front import ParetoFront, read_front
+from kdnas.study.room import Room
 from kdnas.study.run_folder import open_run
 from kdnas.study.setup import Setup, open_study, read_study
 from kdnas.study.tasks import make_bank, record_demonstrations
@@ -34,7 +35,7 @@ def test_rows_are_spread_over_all_that_was_recorded(
     demonstrations = record_demonstrations(echo, tmp_path)
     every = demonstrations.episodes(["left"]).groups["left"].rows.views
     assert len(recorded_rows(echo, demonstrations)["left"]) == 320  # fewer than asked for: all
-    monkeypatch.setattr(room, "CHECKED_ROWS", 3)
+    monkeypatch.setattr(module, "CHECKED_ROWS", 3)
     np.testing.assert_array_equal(recorded_rows(echo, demonstrations)["left"], every[[0, 159, 319]])
 
 
@@ -50,17 +51,27 @@ def test_a_folder_is_written_whole_or_not_at_all(copied: Path, echo: Setup, monk
     def refuse(*_: object, **__: object) -> None:
         raise StudentError("the artifact acts otherwise")
 
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
     with monkeypatch.context() as patch:
         patch.setattr("kdnas.export.onnx.OnnxExporter.export", refuse)
         with pytest.raises(StudentError, match="acts otherwise"):
-            deliver(echo, run, team, member, recorded, device)
+            export_team(run, 77, team, recorded, device)
     with monkeypatch.context() as patch:
-        patch.setattr(room, "write_card", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-        with pytest.raises(RunError, match=r"students/0077: cannot be written: No space left on device; make room"):
-            deliver(echo, run, team, member, recorded, device)
+        patch.setattr(module, "save_weights", full)
+        with pytest.raises(RunError, match=r"students/0077.part: cannot be written: No space left on device; make"):
+            export_team(run, 77, team, recorded, device)
     assert sorted((copied / "students").iterdir()) == before
-    delivered = deliver(echo, run, team, member, recorded, device, seeds="search")
+    export = export_team(run, 77, team, recorded, device)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_card", full)
+        with pytest.raises(RunError, match=r"students/0077: cannot be written: No space left on device; make room"):
+            deliver(echo, run, member, export)
+    assert sorted((copied / "students").iterdir()) == sorted([*before, export.part])
+    delivered = deliver(echo, run, member, export, seeds="search")
     assert delivered.path == folder
+    assert sorted((copied / "students").iterdir()) == sorted([*before, folder])
     assert load_student(folder).card.score["seeds"] == "search"
     run.close()
 
@@ -174,20 +185,21 @@ def test_a_team_that_cannot_be_exported_is_left_out_of_the_front(
     recorded, target = recorded_rows(echo, record_demonstrations(echo, copied)), echo.make_target()
     team = make_bank(echo, copied).team(echo.spec, echo.pools, best.candidate)
     teams = {member.trial: team for member in members}
-    whole = room.deliver
+    whole = module.export_team
 
-    def picky(setup: Setup, run: object, team: object, member: Member, *rest: object) -> Member:
-        if member.trial in refused:
+    def picky(run: object, trial: int, *rest: object) -> module.Export:
+        if trial in refused:
             raise StudentError("the artifact acts otherwise")
-        return whole(setup, run, team, member, *rest)  # type: ignore[arg-type]
+        return whole(run, trial, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("kdnas.study.finish.deliver", picky)
+    monkeypatch.setattr("kdnas.study.finish.export_team", picky)
     refused = {90}
-    front = deliver_all(echo, run, members, teams, recorded, target, notes)
-    assert [member.trial for member in front] == [91]
+    exports = export_members(run, members, teams, recorded, target, notes)
     assert notes.messages == ["trial 90 is left out of the front: the artifact acts otherwise"]
+    front = deliver_all(echo, run, Room(copied, print), members[1:], exports)
+    assert [member.trial for member in front] == [91]
     assert [member.trial for member in read_front(copied / "front.json")] == [91]
     refused = {90, 91}
     with pytest.raises(RunError, match="none of the 2 teams of the front could be exported"):
-        deliver_all(echo, run, members, teams, recorded, target, notes)
+        export_members(run, members, teams, recorded, target, notes)
     run.close()

@@ -13,6 +13,7 @@ from .conftest import Notes
 
 BITS = ["float", "w8a8i8", "w6a8i8", "w4a8i8", "w2a8i8"]
 RATIOS = [0.25, 0.5]
+LIMITS = ["flops<2000"]
 
 
 def space(*groups: str) -> SearchSpace:
@@ -32,8 +33,8 @@ def chosen(base: int, bits: str, ratio: float | None = None, group: str = "pair"
 def weigh(rows: list[tuple[dict[str, tuple[list[Any], Any]], float]], *groups: str, **more: Any) -> Importance:
     study = new_study()
     for parameters, retention in rows:
-        tell(study, {"flops<2000": -0.1}, retention, parameters)
-    return weigh_parameters(study.get_trials(), space(*groups), **more)
+        tell(study, {LIMITS[0]: -0.1}, retention, parameters)
+    return weigh_parameters(study.get_trials(), space(*groups), LIMITS, **more)
 
 
 HALVES = [
@@ -84,12 +85,13 @@ def test_the_same_candidate_counts_once() -> None:
     assert ENOUGH == 20
 
 
-def test_rejected_ones_do_not_count() -> None:
+@pytest.mark.parametrize("told", [{LIMITS[0]: 0.1}, {}])
+def test_who_did_not_meet_the_limits_does_not_count(told: dict[str, float]) -> None:
     study = new_study()
     for bits in BITS:
         for other in BITS:
-            tell(study, {"flops<2000": 0.1}, 0.5, chosen(0, bits) | chosen(0, other, group="solo"))
-    assert weigh_parameters(study.get_trials(), space("pair", "solo")).candidates == 0
+            tell(study, told, 0.5, chosen(0, bits) | chosen(0, other, group="solo"))
+    assert weigh_parameters(study.get_trials(), space("pair", "solo"), LIMITS).candidates == 0
 
 
 def test_a_group_whose_name_begins_anothers() -> None:

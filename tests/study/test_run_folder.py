@@ -1,13 +1,18 @@
 import json
+import platform
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from kdnas.errors import KdnasError, RunError
 from kdnas.study.run_folder import identify, open_run, read_run, reopen_study, write_text
 from kdnas.study.setup import Setup, open_study, read_study
+from kdnas.study.teacher import train_teacher
 
 from .conftest import SPACE, WriteStudy
 
@@ -26,10 +31,12 @@ def test_a_new_run(setup: Setup, run: Path) -> None:
     card = json.loads((run / "run.json").read_text())
     assert card["schema_version"] == 1
     assert card["storage"] is None  # its own file, wherever the folder is moved to
-    assert card["study_folder"] == str(setup.file.folder)
     assert read_run(run)["storage"] == f"sqlite:///{run}/study.db"
     names = {path.name for path in run.iterdir()} - {".lock"}
-    assert names == {"run.json", "space.toml", "study.toml"}
+    assert names == {"run.json", "space.toml", "study.toml", "versions.json"}
+    versions = json.loads((run / "versions.json").read_text())
+    assert versions["python"] == platform.python_version()
+    assert versions["torch"] == torch.__version__
 
 
 def test_the_study_is_kept_as_it_was_resolved(write_study: WriteStudy, tmp_path: Path) -> None:
@@ -37,11 +44,55 @@ def test_the_study_is_kept_as_it_was_resolved(write_study: WriteStudy, tmp_path:
     opened = open_run(tmp_path / "run", setup, None)
     opened.keep(setup)
     again = reopen_study(tmp_path / "run")
-    assert again.folder == setup.file.folder
+    assert again.modules == setup.file.modules.resolve()  # the environment is made by a module that lies there
     assert again.space == setup.file.space
     assert again.config.search == setup.config.search
     assert again.config.budget == ("flops<1k, memory<1KiB",)
     assert identify(open_study(again)) == opened.identity
+    opened.close()
+    moved = (tmp_path / "run").rename(tmp_path / "moved")
+    assert identify(open_study(read_study(moved / "study.toml"))) == opened.identity
+
+
+def test_what_a_search_may_go_on_with_is_kept_too(write_study: WriteStudy, tmp_path: Path) -> None:
+    for trials, sampler in ((9, "tpe"), (20, "random")):
+        setup = open_study(read_study(write_study("plain"), trials=trials, sampler=sampler))
+        opened = open_run(tmp_path / "run", setup, None)
+        opened.keep(setup)
+        opened.close()
+        again = reopen_study(tmp_path / "run").config.search
+        assert (again.trials, again.sampler) == (trials, sampler)
+
+
+def test_the_teacher_is_kept_with_the_run(write_study: WriteStudy, tmp_path: Path) -> None:
+    """The study goes on with the copy when its own is gone, and a teacher of another critic is another teacher."""
+    steps = {"hidden": [4], "copies": 64, "epochs": 1, "minibatches": 1, "steps_per_cycle": 320}
+    study = write_study("kept", teacher={"factory": None, "checkpoint": str(tmp_path / "teacher"), "train": steps})
+    train_teacher(study, out=None, seed=None, steps=None, force=False, report=lambda _: None)
+    setup = open_study(read_study(study))
+    opened = open_run(tmp_path / "run", setup, None)
+    opened.keep(setup)
+    opened.keep(setup)  # there already
+    opened.close()
+    shutil.rmtree(tmp_path / "teacher")
+    assert sorted(path.name for path in (tmp_path / "run" / "teacher").iterdir()) == [
+        "teacher.json", "teacher.safetensors"
+    ]  # fmt: skip
+    again = open_study(read_study(tmp_path / "run" / "study.toml"))
+    assert identify(again) == opened.identity
+    assert again.teacher.value is not None
+    with torch.no_grad():
+        next(again.teacher.value.parameters()).add_(1.0)
+    assert [part for part, was in opened.identity.items() if identify(again)[part] != was] == ["teacher's critic"]
+
+
+def test_a_teacher_that_cannot_be_copied(write_study: WriteStudy, tmp_path: Path) -> None:
+    setup = open_study(read_study(write_study("plain")))
+    table = setup.config.teacher.model_copy(update={"factory": None, "checkpoint": str(tmp_path / "gone")})
+    config = setup.config.model_copy(update={"teacher": table})
+    opened = open_run(tmp_path / "run", setup, None)
+    with pytest.raises(RunError, match=r"run/teacher: the teacher cannot be copied: No such file or directory"):
+        opened.keep(replace(setup, file=replace(setup.file, config=config)))
     opened.close()
 
 
@@ -59,7 +110,7 @@ def test_the_same_search_opens_it_again(setup: Setup, run: Path) -> None:
 
 def test_what_was_being_written_when_it_was_killed_is_swept_away(setup: Setup, run: Path) -> None:
     files = ["front.json.part", ".room.part", "returns/team-0003.part.npy"]
-    files += ["bank/0a.safetensors.77.part", "refined/0b.safetensors.78.part"]
+    files += ["bank/0a.safetensors.77.part", "refined/0b.safetensors.78.part", "teacher/teacher.json.part"]
     folders = ["students/0004.part", "students/0004.old.part", "demonstrations/1f.part"]
     kept = ["students/0004/student.json", "bank/0a.safetensors", "notes.part"]
 
@@ -205,8 +256,8 @@ def test_what_is_no_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "{", "[]", "null", '{"schema_version": 1}', '{"schema_version": 1, "run_id": 3, "storage": null, '
-     '"study_folder": "", "identity": {}}', '{"schema_version": 1, "run_id": "a", "storage": null, '
-     '"study_folder": "", "identity": 7}'],
+     '"identity": {}}', '{"schema_version": 1, "run_id": "a", "storage": null, '
+     '"identity": 7}'],
 )  # fmt: skip
 def test_a_damaged_card(setup: Setup, run: Path, text: str) -> None:
     (run / "run.json").write_text(text)

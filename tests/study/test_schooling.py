@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kdnas.distill.stage import Stage
+from kdnas.errors import StudentError
 from kdnas.spaces import StudentSpec, parse_bits
 from kdnas.study.schooling import Schooling
 from kdnas.study.setup import Setup, open_study, read_study
@@ -73,6 +74,66 @@ def test_who_has_nothing_to_do_distils_an_ancestor(write_study: WriteStudy, tmp_
         "train left mlp 16 float", "train left mlp 32 float", "train left mlp 8 float, rung 0",
         "train left mlp 64 float",
     ]  # fmt: skip
+
+
+def test_what_the_budget_leaves_nothing_of_is_not_distilled(write_study: WriteStudy, tmp_path: Path) -> None:
+    bases = [{"hidden": [units], "prune": [0.5]} for units in (16, 64)]
+    space = {"name": "two", "groups": {"default": {"bits": ["float"], "bases": bases}}}
+    # 64 units keep 32: 32 x (3 + 3) MACs are 384 FLOPs.
+    study = open_study(read_study(write_study("two", space=space), budget=["flops<300"]))
+    schooling = pretend(study, tmp_path / "run").schooling
+    schooling.foresee()
+    assert [name for name, *_ in workers_of(schooling).tasks] == ["train left mlp 16 float"]
+
+
+def test_one_worker_distils_what_is_asked_for(schooling: Schooling) -> None:
+    """When it is idle hangs on the clock, and a search with one worker goes the same way each time."""
+    workers_of(schooling).count = 1
+    schooling.foresee()
+    assert workers_of(schooling).tasks == []
+
+
+def test_who_asks_for_an_ancestor_hears_that_it_cannot_be_had(schooling: Schooling) -> None:
+    name = "train left mlp 16 float"
+    workers_of(schooling).outcomes[name] = StudentError("mlp 16 float: its loss is NaN")
+    schooling.foresee()
+    end_one(schooling)  # nobody asked
+    assert schooling.futures() == []
+    schooling.request(BOTH, 0)
+    with pytest.raises(StudentError, match="its loss is NaN"):
+        end_one(schooling)
+
+
+def test_a_complete_student_is_played_wherever_it_may_be(write_study: WriteStudy, tmp_path: Path) -> None:
+    """Proposals choose among those that were played: a student of one group is offered to its pool at once."""
+    ratios = {"left": [0.5, 0.75], "right": [0.5]}
+    groups = {
+        group: {"bits": ["float"], "bases": [{"hidden": [16], "prune": prune}]} for group, prune in ratios.items()
+    }
+    study = write_study("apart", space={"name": "apart", "groups": groups}, **{"distill.rungs": [0.5, 1.0]})
+    schooling = pretend(open_study(read_study(study)), tmp_path / "run").schooling
+    assert bring(schooling, {"left": mlp(8)}, 0)[-1] == "play left mlp 8 float, rung 0"  # it may be left behind
+    assert bring(schooling, {"left": mlp(8)}, 1) == [
+        "train left mlp 8 float, rung 1", "play left mlp 8 float, rung 1"
+    ]  # fmt: skip
+    assert list(schooling.playing) == [("right", Stage(spec=mlp(8), rung=1))]
+    end_one(schooling)
+    bring(schooling, {"left": mlp(4)}, 1)
+    assert schooling.futures() == []  # `right` has no such student in its space
+    played = {(group, spec.hidden, rung) for group, spec, rung in schooling.losses.returns}
+    assert played == {("left", (8,), 0), ("left", (8,), 1), ("right", (8,), 1), ("left", (4,), 1)}
+
+
+def test_a_run_that_goes_on_remembers_and_plays_the_complete_students_of_its_bank(
+    setup: Setup, tmp_path: Path
+) -> None:
+    before = pretend(setup, tmp_path / "run").schooling
+    bring(before, {"left": mlp(8)}, 2)
+    assert len(before.playing) == 1  # in `right`, and it never ends
+    after = pretend(setup, tmp_path / "run").schooling
+    after.take_up()
+    assert set(after.losses.returns) == {("left", mlp(8), 2)}
+    assert list(after.playing) == [("right", Stage(spec=mlp(8), rung=2))]
 
 
 def test_a_pool_trains_once_and_each_group_plays_its_student(schooling: Schooling) -> None:

@@ -23,7 +23,7 @@ from kdnas.students.weights import read_tensors, write_tensors
 from kdnas.study.device_profile import PROFILE, read_profile
 from kdnas.study.evaluate import evaluate
 from kdnas.study.export import export_trial
-from kdnas.study.front import ParetoFront, read_front
+from kdnas.study.front import Member, ParetoFront, read_front
 from kdnas.study.search import profile, search
 from kdnas.study.sensors import removable_features
 from kdnas.study.setup import open_study, read_study
@@ -216,6 +216,12 @@ def _timeless(trial: Any) -> dict[str, Any]:
     return {name: value for name, value in trial.user_attrs.items() if name != "judged_at"}
 
 
+def _delivered(member: Member) -> tuple[Any, ...]:
+    """A member of a front with its weights, but without what was measured."""
+    weights = load_student(member.path or "").card.hashes.weights
+    return member.trial, member.candidate, member.score, member.refinements, member.hindsight, weights
+
+
 class Dawdler(Notes):
     """Keeps the coordinator from looking, so that several tasks have ended when it does."""
 
@@ -229,14 +235,20 @@ def test_a_search_that_is_repeated_goes_the_same_way(write_study: WriteStudy, tm
     episodes = {"search_episodes": 128, "first_episodes": 32, "final_episodes": 8}
     distill = {"rungs": [0.25, 1.0], "flip_rounds": 4}
     path = write_study("repeated", space=MIXED, evaluation=episodes, distill=distill)
-    search(path, trials=16, seed=2, out=tmp_path / "first")
-    measured = tmp_path / "first" / PROFILE
-    search(path, trials=16, seed=2, out=tmp_path / "second", device_profile=measured, watch=Dawdler())
+    front = search(path, trials=16, seed=2, out=tmp_path / "first")
+    again = search(
+        tmp_path / "first" / "study.toml",
+        out=tmp_path / "second",
+        device_profile=tmp_path / "first" / PROFILE,
+        watch=Dawdler(),
+    )
     first, second = (
         [(trial.state, trial.values, trial.params, _timeless(trial), trial.constraints) for trial in trials_of(run)]
         for run in (tmp_path / "first", tmp_path / "second")
     )
     assert first == second
+    assert len(front) > 1
+    assert [_delivered(member) for member in front] == [_delivered(member) for member in again]
     # It was no short way: some lost, some were proposed, and some were played.
     attributes = [user for _, _, _, user, _ in first]
     assert any(user.get("ended") == "outraced" for user in attributes)

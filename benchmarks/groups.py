@@ -4,9 +4,9 @@
     python benchmarks/groups.py --teacher FOLDER     keeps that teacher there, or takes the one that is there
 
 Both searches are `kdnas search` with the space `mlp_small`, the budget BUDGET and TRIALS trials. With S students for
-each of G agents there are S^G teams; what is trained are students, and what each is played in are G plays among teachers
-at most. The teacher of 8 agents is a short MAPPO training and no good one: what a search costs does not hang on it, nor
-does whether losses add up. That is the rank correlation of the teams that were played with the sum of their students'
+each of G agents there are S^G teams; what is trained are students, and each is played at most G times a rung.
+The teacher of 8 agents is a short MAPPO training and no good one: what a search costs does not hang on it, nor does
+whether losses add up. That is the rank correlation of the teams that were played with the sum of their students'
 losses, and the root mean square error of the sum. Teams of 16 are in `samplers.py` and `proposals.py`, made up.
 """
 
@@ -126,7 +126,7 @@ def bank_of(setup: Setup, run_path: Path) -> dict[str, int]:
     bank, complete, plays = make_bank(setup, run_path), 0, 0
     for pool in {pool.name: pool for pool in setup.pools.values()}.values():
         for stage in bank.stages(pool):
-            complete += stage == bank.last(stage.spec)
+            complete += stage == bank.last(stage.spec) and not stage.is_ancestor
             names = (alone_name(bank, pool, group, stage) for group in pool.groups)
             plays += sum((run_path / "returns" / f"{name}.npy").exists() for name in names)
     return {"complete_students": complete, "plays_among_teachers": plays}

@@ -21,6 +21,8 @@ class Assignment(Future[Any]):
         self.kind = kind_of(task, arguments)
         self.failures = 0
         """How often it was begun for nothing."""
+        self.lacked_room = False
+        """It found the disk full."""
         self.taken = False
         """Some worker is at it."""
         self._changed = changed

@@ -210,6 +210,8 @@ class Crew(threading.Thread):
             return
         if said.error is None:
             self._leases.took(assignment.kind, said.seconds)
+            if assignment.lacked_room and self._room is not None:
+                self._room.was_enough()
             assignment.end(said.result)
         elif isinstance(said.error, OutOfMemoryError):
             self._replace(seat, kill=True)
@@ -218,6 +220,7 @@ class Crew(threading.Thread):
             if self._room.is_elsewhere():
                 self._begin_again(assignment, f"a disk is full, and it is not that of the run: {said.error}")
                 return
+            assignment.lacked_room = True
             self._put_back(assignment)
             self._room.announce(said.error)
             self._full_until = time.monotonic() + self._room.pause_s

@@ -23,9 +23,6 @@ POLL_S = 1.0
 LEAST, MOST = 1 << 20, 1 << 26
 """Bytes that must be free before anything goes on: twice as many each time that they were not enough."""
 
-ENOUGH_S = 300.0
-"""What was there for so long was enough: a disk that is full again later begins with `LEAST`."""
-
 
 class Room:
     """Watches the disk of a run folder, for the coordinator and for what comes back from workers.
@@ -41,8 +38,6 @@ class Room:
         self._lock = threading.Lock()
         self._full = False
         self._needed = LEAST
-        self._found_at = -ENOUGH_S
-        """When there was room the last time."""
 
     def keep_trying(
         self, step: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
@@ -63,7 +58,7 @@ class Room:
                 waited = True
             else:
                 if waited:
-                    self._needed = LEAST
+                    self.was_enough()
                 return result
             looks = self.pause_s
             while True:
@@ -107,8 +102,6 @@ class Room:
             if self._full:
                 return
             self._full = True
-            if time.monotonic() - self._found_at >= ENOUGH_S:
-                self._needed = LEAST
         needed = format_quantity(self._needed, "memory")
         self._say(
             f"the disk of {self.folder} is full ({error}); the search waits until {needed} are free and then goes on; "
@@ -122,9 +115,13 @@ class Room:
         with self._lock:
             if self._full:
                 self._full = False
-                self._needed, self._found_at = min(2 * self._needed, MOST), time.monotonic()
+                self._needed = min(2 * self._needed, MOST)
                 self._say("there is room again; the search goes on")
         return True
+
+    def was_enough(self) -> None:
+        """What had to wait for room is written: the next one that has to begins with `LEAST` again."""
+        self._needed = LEAST
 
     def is_elsewhere(self) -> bool:
         """Whether it must be another disk that is full: there has been room for the most that is asked for, and is."""

@@ -74,12 +74,13 @@ class RunFolder:
         """
         config = setup.config.model_dump(exclude_none=True)
         config["space"], config["modules"] = "space.toml", str(setup.file.modules.resolve())
-        if "checkpoint" in config["teacher"]:
-            _copy_teacher(setup.file.folder / config["teacher"]["checkpoint"], self.path / TEACHER)
+        if (checkpoint := setup.config.teacher.checkpoint) is not None:
             config["teacher"]["checkpoint"] = TEACHER
         write_text(self.path / "study.toml", tomli_w.dumps(config))
         if (self.path / "run.json").exists():
             return
+        if checkpoint is not None:
+            _copy_teacher(setup.file.folder / checkpoint, self.path / TEACHER)
         write_text(self.path / "space.toml", tomli_w.dumps(setup.space.config.model_dump(exclude_none=True)))
         self.write_json("versions.json", _versions())
         card = {
@@ -188,7 +189,7 @@ def identify(setup: Setup) -> dict[str, str]:
         "budget": ", ".join(sorted({item.text for item in setup.budget.constraints})) or "none",
         "space": f"{setup.space.config.name} {setup.space.digest}",
         "teacher": " ".join(f"{group}:{setup.teacher.digest(group)}" for group in setup.spec.groups),
-        "teacher's critic": setup.teacher.value_digest,
+        "critic": setup.teacher.value_digest,
         "seed": str(config.search.seed),
         **{
             f"{table}.{key}": json.dumps(value, sort_keys=True, default=str)
@@ -247,22 +248,24 @@ def _copy_teacher(source: Path, folder: Path) -> None:
         RunError: it cannot be read or written.
     """
     for name in FILES:
-        if not (folder / name).exists():
-            part = folder / f"{name}.part"
-            try:
-                folder.mkdir(exist_ok=True)
-                shutil.copyfile(source / name, part)
-                part.replace(folder / name)
-            except OSError as error:
-                part.unlink(missing_ok=True)
-                raise RunError(f"{folder}: the teacher cannot be copied: {error.strerror or error}") from error
+        part = folder / f"{name}.part"
+        try:
+            folder.mkdir(exist_ok=True)
+            shutil.copyfile(source / name, part)
+            part.replace(folder / name)
+        except OSError as error:
+            with suppress(OSError):
+                part.unlink()
+            raise RunError(f"{folder}: the teacher cannot be copied: {error.strerror or error}") from error
 
 
 def _versions() -> dict[str, str]:
     """What was installed, by name."""
-    packages = {package.name: package.version for package in distributions()}
-    own = {"python": platform.python_version(), "platform": platform.platform()}
-    return own | {name: packages[name] for name in sorted(packages, key=str.lower)}
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in sorted(distributions(), key=lambda each: str(each.name).lower()):  # of two, the first is imported
+        if package.name:  # what was not removed whole has none
+            versions.setdefault(package.name, package.version)
+    return versions
 
 
 def write_text(path: Path, text: str, *, private: bool = False) -> None:

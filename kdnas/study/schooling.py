@@ -46,6 +46,8 @@ class Schooling:
     playing: "dict[Key, Future[Any]]" = field(default_factory=dict)
     broken: dict[Key, str] = field(default_factory=dict)
     """Stages that cannot be had, and why."""
+    offered: list[Key] = field(default_factory=list)
+    """Groups and complete students that may play there, behind whatever trials wait for."""
     foreseen: set[Key] = field(default_factory=set)
     """Trainings that no trial has asked for yet."""
     trained: int = 0
@@ -100,11 +102,16 @@ class Schooling:
         return None
 
     def foresee(self) -> None:
-        """Where a worker has nothing to do, distil the next ancestor of the space: somebody will come of it.
+        """Do what trials to come will ask for: play what was offered and, where a worker has nothing to do, distil the
+        next ancestor of the space.
 
-        The first candidates wait for one and the same, on one worker. With one worker in all none is idle for long, and
-        when it is hangs on the clock.
+        The first candidates wait for one and the same ancestor, on one worker. With one worker in all none is idle for
+        long, and when it is hangs on the clock.
         """
+        for group, stage in self.offered:
+            if (group, stage) not in self.broken:
+                self._play(group, stage)
+        self.offered.clear()
         while self._ancestors and self.workers.count > 1 and self.workers.some_idle:
             name, ancestor = key = self._ancestors.pop(0)
             if key not in self.training and not self.bank.has(self.setup.pools[name], ancestor):
@@ -112,10 +119,10 @@ class Schooling:
                 self.training[key] = self.workers.submit(train_student, name, ancestor)
 
     def take_up(self) -> None:
-        """Remember what the complete students of the bank cost their groups, and play those that were not played."""
+        """Remember what the complete students of the bank cost their groups, and offer those that were not played."""
         for pool in {pool.name: pool for pool in self.setup.pools.values()}.values():
             for stage in self.bank.stages(pool):
-                self._play_everywhere(pool, stage)
+                self._offer(pool, stage)
 
     def ready(self, candidate: Mapping[str, StudentSpec], rung: int) -> bool:
         """Whether each student of a team was trained and played at a rung."""
@@ -167,7 +174,7 @@ class Schooling:
         self.foreseen.discard(key)
         if error is None:
             self.trained += 1
-            self._play_everywhere(self.setup.pools[name], stage)
+            self._offer(self.setup.pools[name], stage)
             return
         if foreseen and not is_fatal(error):  # who asks for it hears of it
             return
@@ -196,14 +203,17 @@ class Schooling:
         if not self._remembers(group, stage) and (group, stage) not in self.playing:
             self.playing[group, stage] = self.workers.submit(play_team, {group: stage}, self.seeds, False)
 
-    def _play_everywhere(self, pool: Pool, stage: Stage) -> None:
-        """Have a student that is complete played in each group of its pool whose space and budget have it."""
-        if stage != self.bank.last(stage.spec):
+    def _offer(self, pool: Pool, stage: Stage) -> None:
+        """Offer a student that is complete to each group of its pool whose space and budget have it."""
+        if stage != self.bank.last(stage.spec) or not self.setup.config.search.propose:
             return
-        for group in pool.groups:
-            own = self.setup.space.groups[group].parameters
-            if stage.spec in own and (group, stage) not in self.broken and self.gate.allows(group, stage.spec):
-                self._play(group, stage)
+        self.offered += [
+            (group, stage)
+            for group in pool.groups
+            if stage.spec in self.setup.space.groups[group].parameters
+            and self.gate.allows(group, stage.spec)
+            and not self._remembers(group, stage)
+        ]
 
     def _remembers(self, group: str, stage: Stage) -> bool:
         """Whether a student was played among teachers, now or in an earlier part of this search."""

@@ -38,10 +38,12 @@ REAL_COPIES = 64
 
 
 def make_bank(setup: Setup, run: Path) -> StudentBank:
-    """The bank of a run."""
+    """The bank of a run; where the recipe asks the critic, other critics make other students."""
+    recipe = setup.config.distill
+    critic = setup.teacher.value_digest if recipe.loss.advantage_beta or recipe.polish.rounds else ""
     return StudentBank(
         folder=run / "bank",
-        environment=repr(sorted(setup.config.env.model_dump().items())),
+        environment=repr(sorted(setup.config.env.model_dump().items())) + critic,
         recipe=setup.config.distill,
         seed=setup.config.search.seed,
     )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kdnas.errors import DiskFullError, RunError, ScratchError
-from kdnas.study.room import ENOUGH_S, Room
+from kdnas.study.room import Room
 
 
 @pytest.fixture
@@ -142,19 +142,6 @@ def test_who_writes_little_does_not_forget_what_was_not_enough(tmp_path: Path, s
     assert [line.partition("until ")[2].partition(" are")[0] for line in said[::2]] == [
         f"{size} MiB" for size in (1, 2, 4, 8, 16, 32, 64)
     ]
-
-
-def test_what_was_enough_for_a_while_is_asked_for_again(
-    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A disk of 16 MiB would never have the 32 MiB free that its sixth filling, days after the first, asked for."""
-    room, clock = Room(tmp_path, said.append), [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    for _ in range(9):
-        room.announce(OSError(errno.ENOSPC, "No space left on device"))
-        assert room.pause_s == 1.0
-        assert room.is_there()
-        clock[0] += ENOUGH_S
 
 
 def test_a_full_disk_of_temporary_files_is_none_of_the_run(tmp_path: Path) -> None:

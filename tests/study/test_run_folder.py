@@ -83,7 +83,7 @@ def test_the_teacher_is_kept_with_the_run(write_study: WriteStudy, tmp_path: Pat
     assert again.teacher.value is not None
     with torch.no_grad():
         next(again.teacher.value.parameters()).add_(1.0)
-    assert [part for part, was in opened.identity.items() if identify(again)[part] != was] == ["teacher's critic"]
+    assert [part for part, was in opened.identity.items() if identify(again)[part] != was] == ["critic"]
 
 
 def test_a_teacher_that_cannot_be_copied(write_study: WriteStudy, tmp_path: Path) -> None:

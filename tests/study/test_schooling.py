@@ -104,8 +104,8 @@ def test_who_asks_for_an_ancestor_hears_that_it_cannot_be_had(schooling: Schooli
         end_one(schooling)
 
 
-def test_a_complete_student_is_played_wherever_it_may_be(write_study: WriteStudy, tmp_path: Path) -> None:
-    """Proposals choose among those that were played: a student of one group is offered to its pool at once."""
+def test_a_complete_student_is_offered_wherever_it_may_play(write_study: WriteStudy, tmp_path: Path) -> None:
+    """Proposals choose among those that were played; who was asked for comes first, and no new work when it ends."""
     ratios = {"left": [0.5, 0.75], "right": [0.5]}
     groups = {
         group: {"bits": ["float"], "bases": [{"hidden": [16], "prune": prune}]} for group, prune in ratios.items()
@@ -113,27 +113,37 @@ def test_a_complete_student_is_played_wherever_it_may_be(write_study: WriteStudy
     study = write_study("apart", space={"name": "apart", "groups": groups}, **{"distill.rungs": [0.5, 1.0]})
     schooling = pretend(open_study(read_study(study)), tmp_path / "run").schooling
     assert bring(schooling, {"left": mlp(8)}, 0)[-1] == "play left mlp 8 float, rung 0"  # it may be left behind
+    assert schooling.offered == []
     assert bring(schooling, {"left": mlp(8)}, 1) == [
         "train left mlp 8 float, rung 1", "play left mlp 8 float, rung 1"
     ]  # fmt: skip
+    assert schooling.futures() == []
+    schooling.foresee()
     assert list(schooling.playing) == [("right", Stage(spec=mlp(8), rung=1))]
     end_one(schooling)
     bring(schooling, {"left": mlp(4)}, 1)
+    schooling.foresee()
     assert schooling.futures() == []  # `right` has no such student in its space
     played = {(group, spec.hidden, rung) for group, spec, rung in schooling.losses.returns}
-    assert played == {("left", (8,), 0), ("left", (8,), 1), ("right", (8,), 1), ("left", (4,), 1)}
+    assert played == {("left", (8,), 0), ("left", (8,), 1), ("right", (8,), 1), ("left", (4,), 0), ("left", (4,), 1)}
 
 
-def test_a_run_that_goes_on_remembers_and_plays_the_complete_students_of_its_bank(
-    setup: Setup, tmp_path: Path
-) -> None:
-    before = pretend(setup, tmp_path / "run").schooling
-    bring(before, {"left": mlp(8)}, 2)
-    assert len(before.playing) == 1  # in `right`, and it never ends
-    after = pretend(setup, tmp_path / "run").schooling
-    after.take_up()
-    assert set(after.losses.returns) == {("left", mlp(8), 2)}
-    assert list(after.playing) == [("right", Stage(spec=mlp(8), rung=2))]
+def test_a_run_that_goes_on_remembers_and_plays_the_complete_students_of_its_bank(setup: Setup, tmp_path: Path) -> None:
+    bring(pretend(setup, tmp_path / "run").schooling, {"left": mlp(8)}, 2)
+    schooling = pretend(setup, tmp_path / "run").schooling
+    schooling.take_up()
+    assert set(schooling.losses.returns) == {("left", mlp(8), 2)}
+    schooling.foresee()
+    assert list(schooling.playing) == [("right", Stage(spec=mlp(8), rung=2))]
+
+
+def test_without_proposals_nobody_plays_who_was_not_asked_for(write_study: WriteStudy, tmp_path: Path) -> None:
+    setup = open_study(read_study(write_study("asked", **{"search.propose": False})))
+    schooling = pretend(setup, tmp_path / "run").schooling
+    bring(schooling, {"left": mlp(8)}, 2)
+    schooling.take_up()
+    schooling.foresee()
+    assert schooling.futures() == []
 
 
 def test_a_pool_trains_once_and_each_group_plays_its_student(schooling: Schooling) -> None:

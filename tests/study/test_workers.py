@@ -143,8 +143,10 @@ def test_a_task_that_is_cancelled_while_it_runs_takes_its_worker_with_it(pool: W
 
 def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
     notes: list[str] = []
-    with Workers(1, os.getpid, (), room=Room(tmp_path, notes.append), say=notes.append) as pool:
+    room = Room(tmp_path, notes.append)
+    with Workers(1, os.getpid, (), room=room, say=notes.append) as pool:
         pid = finish(pool, pool.submit(echo.stumble, str(tmp_path), 2, "disk")).result()
+    assert room.pause_s == 1.0  # it is written, and who comes next asks for one mebibyte again
     # It is no failure, however often; nobody died of it.
     assert {path.name.rpartition("-")[2] for path in tmp_path.iterdir()} == {str(pid)}
     assert [said.partition(" (")[0] for said in notes] == [

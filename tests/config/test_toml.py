@@ -87,7 +87,7 @@ def test_reads_a_space(tmp_path):
 def test_misspelt_key_at_the_top(study):
     assert study("descripton = 'x'") == [
         "descripton: unknown key; did you mean 'description'? (known: budget, description, distill, env, evaluation, "
-        "name, observe, refine, search, space, target, teacher)"
+        "modules, name, observe, refine, search, space, target, teacher)"
     ]
 
 

@@ -216,8 +216,7 @@ class Objective:
             return
         if not self.schooling.ready(attempt.candidate, attempt.rung):
             return
-        rungs = self.schooling.rungs(attempt.candidate, attempt.rung)
-        predicted = self.schooling.losses.predict(attempt.candidate, rungs).retention
+        predicted = self.schooling.predict(attempt.candidate, attempt.rung)
         attempt.predicted[attempt.rung] = predicted
         attempt.judged_at[attempt.rung] = time.time()
         if attempt.rung == self.last_rung:

@@ -10,7 +10,7 @@ import numpy as np
 from kdnas.config.study import DistillTable
 from kdnas.distill.bank import StudentBank
 from kdnas.distill.pool import Pool
-from kdnas.distill.stage import Stage, last_stage, lineage
+from kdnas.distill.stage import Stage, lineage
 from kdnas.errors import KdnasError, StudentError
 from kdnas.spaces.spec import StudentSpec
 from kdnas.study.gate import Gate
@@ -22,6 +22,10 @@ from kdnas.study.workers import Workers, failure_reason, result_of
 
 Key = tuple[str, Stage]
 """Of a training: pool and stage; of a play among teachers: group and stage."""
+
+
+FAITHFUL_BITS = 8
+"""Integers that keep what their float student does: see `distill.stage.quantization_steps`."""
 
 
 @dataclass(kw_only=True)
@@ -77,7 +81,7 @@ class Schooling:
         return (pool.name, stage) not in self.training and self.bank.has(pool, stage)
 
     def stage(self, spec: StudentSpec, rung: int) -> Stage:
-        """The stage of a student at a rung of a race."""
+        """The stage in which a student is judged at a rung of a race."""
         return stage_at(spec, rung, self.bank.recipe)
 
     def request(self, candidate: Mapping[str, StudentSpec], rung: int) -> str | None:
@@ -139,9 +143,11 @@ class Schooling:
             for one in [] if self.bank.has(pool, stage) else lineage(stage):  # those that are there are found there
                 result_of(self.workers.submit(train_student, pool.name, one), f"training {one}")
 
-    def rungs(self, candidate: Mapping[str, StudentSpec], rung: int) -> dict[str, int]:
-        """Group -> the rung of its student when a team is judged at a rung."""
-        return {group: self.stage(spec, rung).rung for group, spec in candidate.items()}
+    def predict(self, candidate: Mapping[str, StudentSpec], rung: int) -> float:
+        """The retention of a team that is ready at a rung, if the losses of its students add up."""
+        stages = {group: self.stage(spec, rung) for group, spec in candidate.items()}
+        specs = {group: stage.spec for group, stage in stages.items()}
+        return self.losses.predict(specs, {group: stage.rung for group, stage in stages.items()}).retention
 
     def futures(self) -> "list[Future[Any]]":
         """What is under way, the oldest of each kind first."""
@@ -235,8 +241,15 @@ def alone_name(bank: StudentBank, pool: Pool, group: str, stage: Stage) -> str:
 
 
 def stage_at(spec: StudentSpec, rung: int, recipe: DistillTable) -> Stage:
-    """The stage of a student at a rung of a race; ancestors have one rung only, and are complete sooner."""
-    return Stage(spec=spec, rung=min(rung, last_stage(spec, recipe).rung))
+    """The stage in which a student is judged at a rung of a race; ancestors are complete at the first.
+
+    Integers of 8 bits lose next to nothing, so that until the last rung the float student stands for one that has them:
+    it is quantized once. What fewer bits lose, or scales that are powers of two, is seen from the first rung on.
+    """
+    bits = spec.bits
+    if rung < len(recipe.rungs) - 1 and bits.quantized and bits.narrowest >= FAITHFUL_BITS and not bits.power_of_two:
+        spec = spec.floating
+    return Stage(spec=spec, rung=rung)
 
 
 def is_fatal(error: BaseException) -> bool:

@@ -184,6 +184,27 @@ def test_a_quantized_student_takes_its_float_one_along(schooling: Schooling) -> 
     ]
 
 
+@pytest.mark.parametrize(
+    ("bits", "judged"),
+    [("w8a8i8", "float"), ("w8a8i8p", "w8a8i8p"), ("w8a6i8", "w8a6i8"), ("w4a8i8", "w4a8i8"), ("float", "float")],
+)
+def test_the_float_student_stands_for_one_of_8_bits_until_the_last_rung(
+    schooling: Schooling, bits: str, judged: str
+) -> None:
+    stages = [schooling.stage(mlp(8, bits), rung) for rung in range(3)]
+    assert [str(stage) for stage in stages] == [
+        f"mlp 8 {judged}, rung 0", f"mlp 8 {judged}, rung 1", f"mlp 8 {bits}, rung 2"
+    ]  # fmt: skip
+
+
+def test_a_team_of_8_bits_is_predicted_from_its_float_students(schooling: Schooling) -> None:
+    team = {"left": mlp(8, "w8a8i8"), "right": mlp(4)}
+    assert bring(schooling, team, 0)[-2:] == ["play left mlp 8 float, rung 0", "play right mlp 4 float, rung 0"]
+    assert schooling.predict(team, 0) == pytest.approx(1 - 0.3 - 0.3)
+    bring(schooling, {"left": mlp(8)}, 1)
+    assert schooling.rung("left", mlp(8, "w8a8i8")) == 1
+
+
 def test_the_rung_of_a_student_is_the_highest_in_the_bank(schooling: Schooling) -> None:
     assert schooling.rung("left", mlp(8)) == 0
     for rung in range(3):
@@ -195,7 +216,6 @@ def test_the_rung_of_a_student_is_the_highest_in_the_bank(schooling: Schooling) 
 def test_an_unpruned_student_is_complete_at_its_only_rung(schooling: Schooling) -> None:
     team = {"left": mlp(16), "right": mlp(8)}
     assert schooling.stage(mlp(16), 2) == Stage(spec=mlp(16))
-    assert schooling.rungs(team, 1) == {"left": 0, "right": 1}
     bring(schooling, team, 0)
     assert schooling.rung("left", mlp(16)) == 2
     # At the next rung the other one alone is trained and played.

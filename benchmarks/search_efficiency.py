@@ -461,9 +461,9 @@ def judge_run(study: Path, seed: int, run_path: Path, began: float, limit: float
             times = {int(rung): at for rung, at in trial.user_attrs["judged_at"].items()}
             for rung, at in times.items():
                 stages = {group: stage_at(spec, rung, setup.config.distill) for group, spec in candidate.items()}
+                asked += {(setup.pools[group].name, stage) for group, stage in stages.items()}
                 if any(stage.spec != candidate[group] for group, stage in stages.items()):
                     continue  # others stood for its students
-                asked += {(setup.pools[group].name, stage) for group, stage in stages.items()}
                 done = trial.state == TrialState.COMPLETE and rung == max(times)
                 seconds = (trial.datetime_complete.timestamp() if done else at) - began
                 if seconds > limit:

@@ -44,7 +44,7 @@ def make_bank(setup: Setup, run: Path) -> StudentBank:
     return StudentBank(
         folder=run / "bank",
         environment=repr(sorted(setup.config.env.model_dump().items())) + critic,
-        recipe=setup.config.distill,
+        recipe=recipe,
         seed=setup.config.search.seed,
     )
 

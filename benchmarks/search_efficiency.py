@@ -25,8 +25,8 @@ the reference point is a team that retains nothing at the teacher's own price, a
 nothing. Retention is that on 256 final episodes, on which neither method chose: who judges more teams on the search
 episodes would have luckier ones. They are played when a run is over. `seconds` are since the process began, starting up
 and demonstrations included; the last row of a run is its end. A run of kdnas counts the trials that were complete by
-then. `judged` counts besides all teams that it had judged at some rung, with the students of that rung: what it could
-have delivered, had it known. `others` is the share of the machine's processor time that went to other processes
+then. `judged` counts besides all teams that it had judged at some rung, with the students of that rung, but for float
+ones that stood for quantized ones: what it could have delivered, had it known. `others` is the share of the machine's processor time that went to other processes
 meanwhile, and `pace_us` what a fixed piece of arithmetic took, the median over the run: a run that was disturbed, or
 had a faster machine than the others, can be taken out and repeated.
 """

@@ -171,7 +171,7 @@ class DistillTable(Strict):
         1.0,
     )
     """Shares of recovery and quantization after which a student is judged, and goes on only if it keeps up; the last is
-    1. `[1.0]` trains every student to the end."""
+    1. Students of 8 bits are quantized at the last one only. `[1.0]` trains every student to the end."""
     relatives: Switch = False
     """A student that is pruned for the first time may inherit from a pruned one that is wider and further trained,
     where that starts nearer to the teacher than its ancestor does. What it becomes hangs on who was trained before."""
@@ -230,7 +230,7 @@ class EvaluationTable(Strict):
     """`[evaluation]`: how teams are scored. Episodes of all sets come from the study's seed and are disjoint."""
 
     search_episodes: Count = 256
-    """Played by every team that is trained, on the same seeds: at most so many."""
+    """Played by every team that wins the race, on the same seeds: at most so many."""
     first_episodes: Count = 64
     """Played first; more follow, twice as many each time, only while it is open whether a team that costs no more plays
     better, and the rest where it ends on the front. As many as `search_episodes` plays all of them always."""
@@ -256,17 +256,19 @@ class SearchTable(Strict):
     """Who asks for new candidates, of Optuna's samplers; `auto` is `multivariate-tpe`, and `nsga2` where a candidate
     has more than 40 parameters."""
     reduction: Annotated[int, Field(ge=2, strict=True)] = 3
-    """One of so many candidates of about the same price goes on from each rung of `distill.rungs`."""
+    """One of so many candidates of about the same price goes on from each rung of `distill.rungs`, rounded up, and
+    those beside it that no other dominates, prediction error allowed for."""
     propose: Switch = True
-    """Every second candidate is a team of students that are trained already, chosen by what it should retain."""
+    """Every second candidate is a team of students that are trained already, chosen by what it should add to the
+    front."""
     anchors: Switch = True
-    """The search begins with the smallest, the largest feasible and uniform teams."""
+    """The search begins with uniform teams, the largest feasible and the smallest."""
     free_groups: CountOrZero = 0
     """The sampler chooses for so many groups at a time, in turn, and leaves the others as in a team of the front; 0
     chooses for all. For teams of eight groups and more."""
     front: Count = 16
     """Of the teams that no other dominates, at most so many are refined, scored and delivered: those that together hold
-    most of the hypervolume. The same command with more goes on to more."""
+    most of the hypervolume. Raised in the study, the same command goes on to more."""
     patience_s: Positive = 600.0
     """A task that takes longer than this, and than ten times the longest of its kind, hangs and is begun again."""
 

@@ -61,7 +61,7 @@ def first_teams(space: SearchSpace, gate: Gate, feasible: Mapping[str, StudentSp
     """What a new search tries first: uniform 50 % / 8 bit, the other uniform teams, largest feasible, and smallest.
 
     Uniform teams are a good front already, and cheap where groups share a pool: one student serves every seat. On
-    simple_spread a search without them had found one of them after 60 trials. Students of 8 bits are complete soonest
+    simple_spread a search without them had found one of them after 60 trials. Students of 8 bits are complete sooner
     and lose little; the ends of the space, of which the smallest has the fewest bits and so the longest training, can
     wait.
     """

@@ -24,9 +24,15 @@ def run_command(line: str) -> str:
     if words[0] == "python":
         return run_python(lambda: runpy.run_path(words[1], run_name="__main__"))
     ended = CliRunner().invoke(app, words[1:], catch_exceptions=False)
-    if ended.exit_code:
+    if ended.exit_code and not (words[1] == "verify" and only_times_differ(ended.stdout)):
         raise RuntimeError(f"exit code {ended.exit_code}: {ended.output}")
     return ended.stdout
+
+
+def only_times_differ(table: str) -> bool:
+    """What `kdnas verify` may say on a busy machine, of which a test of a page is no judge."""
+    differing = [line for line in table.splitlines() if line.rstrip().endswith("differs")]
+    return bool(differing) and all(line.startswith("time of ") for line in differing)
 
 
 def run_python(block) -> str:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
@@ -170,7 +169,7 @@ def fetch(url: str) -> bytes:
             with urlopen(url, timeout=10) as answer:
                 assert answer.status == 200
                 return answer.read()
-        except URLError:
+        except OSError:  # not there yet, or it stalls
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.2)

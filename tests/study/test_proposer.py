@@ -221,6 +221,7 @@ def test_the_order_is_greedy() -> None:
     assert rank(points[8:], played, DECADES, len(expected)) == expected
 
 
+@pytest.mark.alone
 def test_the_cost_grows_about_linearly_in_groups() -> None:
     """Four times the groups: less than eight times the work, where the teams are 30^12 times as many."""
 

@@ -156,10 +156,11 @@ WIDE = {
 }
 
 
+@pytest.mark.alone
 def test_what_is_too_slow_is_never_trained(write_study: WriteStudy, tmp_path: Path) -> None:
     path = write_study("two_sizes", space=WIDE)
     small, large = (profile(path).teams[index].cost.worst_agent.latency_p95_s for index in (0, 2))
-    assert small * 3 < large  # 48 MACs and a million
+    assert small * 10 < large  # 48 MACs and a million
     limit = (small * large) ** 0.5
     front = search(path, budget=f"latency<{limit * 1e6:.3f}us", trials=8, out=tmp_path / "run")
     trials = trials_of(tmp_path / "run")
@@ -408,10 +409,11 @@ def test_a_search_that_was_killed_goes_on(
         assert time.monotonic() < end
         time.sleep(0.1)
     assert "RUNNING" in states(tmp_path / "run")
-    search(patient, trials=4, out=tmp_path / "run")
+    wanted = sum(state in ("COMPLETE", "PRUNED") for state in states(tmp_path / "run")) + 2
+    search(patient, trials=wanted, out=tmp_path / "run")
     assert "RUNNING" not in states(tmp_path / "run")
     ended = [state for state in states(tmp_path / "run") if state in ("COMPLETE", "PRUNED")]
-    assert len(ended) == 4
+    assert len(ended) == wanted
     assert "COMPLETE" in ended
 
 

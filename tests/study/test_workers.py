@@ -38,8 +38,8 @@ def notes() -> list[str]:
 
 @pytest.fixture(scope="module")
 def pool(notes: list[str]) -> Iterator[Workers]:
-    # Leases of a second for what may hang here, and of minutes for a start and for everything else.
-    leases = Leases(patience_s=1, longest_s={"stumble": 0.1} | dict.fromkeys(("start", "sleep", "count_into"), 20.0))
+    # Leases of five seconds for what may hang here, and of minutes for a start and for everything else.
+    leases = Leases(patience_s=1, longest_s={"stumble": 0.5} | dict.fromkeys(("start", "sleep", "count_into"), 20.0))
     with Workers(1, os.getpid, (), leases=leases, say=notes.append) as workers:
         yield workers
 
@@ -63,17 +63,17 @@ def test_what_has_ended_comes_in_the_order_of_submission(pool: Workers) -> None:
 
 
 def test_whether_some_worker_has_nothing_to_do(pool: Workers) -> None:
-    future = pool.submit(time.sleep, 0.2)
+    future = pool.submit(time.sleep, 2.0)
     assert not pool.some_idle
     finish(pool, future)
     assert pool.some_idle
 
 
 def test_waiting_for_nothing_that_ends_takes_a_moment(pool: Workers) -> None:
-    future = pool.submit(time.sleep, 0.5)
+    future = pool.submit(time.sleep, 3.0)
     started = time.monotonic()
     assert pool.wait([future]) == []
-    assert time.monotonic() - started < 0.4
+    assert time.monotonic() - started < 2
     finish(pool, future)
 
 
@@ -107,7 +107,7 @@ def test_a_worker_that_is_killed_while_it_is_idle_is_replaced(pool: Workers) -> 
     ("how", "cause"),
     [
         ("kill", "the worker process died (signal SIGKILL); out of memory?"),
-        ("hang", "it hung: no answer after 1 s; raise search.patience_s if it is only slow"),
+        ("hang", "it hung: no answer after 5 s; raise search.patience_s if it is only slow"),
         ("memory", "out of memory: ValueError: cannot play (*)"),
         ("torch memory", "out of memory: RuntimeError: *"),
     ],
@@ -133,9 +133,9 @@ def test_it_is_begun_three_times_at_most(pool: Workers, notes: list[str], tmp_pa
 def test_a_task_that_is_cancelled_while_it_runs_takes_its_worker_with_it(pool: Workers, tmp_path: Path) -> None:
     path = tmp_path / "number"
     future, waiting = pool.submit(echo.open_and_hang, str(path)), pool.submit(time.sleep, 3600)
-    while not path.exists() or not path.read_text():
+    while not path.exists() or not path.read_text() or not future.running():
         time.sleep(0.01)
-    assert (future.running(), waiting.running()) == (True, False)
+    assert not waiting.running()
     assert future.cancel()
     assert waiting.cancel()
     assert str(finish(pool, pool.submit(os.getpid)).result()) != path.read_text()

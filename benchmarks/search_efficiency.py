@@ -13,22 +13,25 @@ same study (`spread`, space `mlp_small`, budget BUDGET), the same inner loop and
 scratch for 8,000 steps (a quantized one for 6,000 in float and 2,000 in integers), played for 256 search episodes, and
 only then compared with the budget. Both samplers are as Optuna makes them; NSGA-II has a population of 50 then, which
 40 trials do not fill, so that it draws at random, and TPE is the one to beat. `kdnas` is `kdnas search` for as long as
-these took with the same seed; `kdnas-no-*` is the same with one lever switched off, for a tenth of that time, but for
-the race, which is there to win time and must not lose the front.
+these took with the same seed; `kdnas-no-*` is the same with one lever switched off, for a tenth of that time; for
+three tenths where less would show nothing; and without the race, which is there to win time and must not lose the
+front, for all of it.
 `kdnas-no-proposals` asks the sampler alone; `kdnas-no-gate` trains what breaks the budget too, and tells the sampler
-that it does; without inheritance each width is an ancestor of its own, which float students are then for good. What the
-bank is worth is in the last row of a run: `asked` students were needed by trials at their rungs, and `trained` of them
-were trained.
+that it does; without inheritance each width is an ancestor of its own, which float students are then for good, and the
+sampler chooses a base out of a long list. What the bank is worth is in the last row of a run: `asked` students were
+needed by trials at their rungs, and so many of them were different (`trained`; ancestors and what a student inherits
+from are not counted).
 
 Hypervolume is that of `kdnas.study.front.hypervolume`: retention x decades of FLOPs saved x decades of memory saved;
 the reference point is a team that retains nothing at the teacher's own price, and teams that break the budget count
-nothing. Retention is that on 256 final episodes, on which neither method chose: who judges more teams on the search
-episodes would have luckier ones. They are played when a run is over. `seconds` are since the process began, starting up
-and demonstrations included; the last row of a run is its end. A run of kdnas counts the trials that were complete by
-then. `judged` counts besides all teams that it had judged at some rung, with the students of that rung, but for float
-ones that stood for quantized ones: what it could have delivered, had it known. `others` is the share of the machine's processor time that went to other processes
-meanwhile, and `pace_us` what a fixed piece of arithmetic took, the median over the run: a run that was disturbed, or
-had a faster machine than the others, can be taken out and repeated.
+nothing. Retention is that on 256 final episodes, on which neither method chose; they are played when a run is over.
+Every complete team counts, so that some luck is left to whoever has more of them. `seconds` are since the process
+began, starting up and demonstrations included, but neither the teacher's training nor what a search does at its end;
+the last row of a run is its end. A run of kdnas counts the trials that were complete by then.
+`judged` counts besides all teams that it had judged at some rung, with the students of that rung, but for float ones
+that stood for quantized ones: what it could have delivered, had it known. `others` is the share of the machine's
+processor time that went to other processes meanwhile, and `pace_us` what a fixed piece of arithmetic took, the median
+over the run: a run that was disturbed, or had a faster machine than the others, can be taken out and repeated.
 """
 
 import argparse
@@ -64,10 +67,11 @@ SCORED = 256
 """Final episodes of the table: nobody chose on them."""
 
 SEEDS, LEVER_SEEDS = (0, 1, 2), (0, 1)
-LEVER_SHARE = 1 / 10
-"""Of the time of plain Optuna, for runs with a lever switched off."""
-WHOLE = ("kdnas", "kdnas-no-race")
-"""Runs that get all of that time: whether a race loses something of the front shows at the end."""
+EARLY = (0.1, 0.3)
+"""Shares of the time of plain Optuna after which the table looks at a run."""
+SHARES = {"kdnas": 1.0, "kdnas-no-race": 1.0, "kdnas-no-proposals": 0.3, "kdnas-no-anchors": 0.3}
+"""What a run gets of that time; a tenth where nothing is said. Whether a race loses something of the front shows at the
+end, and what proposals are worth only after the first teams."""
 
 PLAIN = {"optuna-nsga2": "nsga2", "optuna-tpe": "tpe"}
 LEVERS: dict[str, dict[str, Any]] = {
@@ -136,7 +140,7 @@ def run(job: Job, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             whole = reference_seconds(rows, job.seed)
             if whole is None:
                 sys.exit(f"search_efficiency: first run {' and '.join(PLAIN)} with seed {job.seed}: kdnas gets as long")
-            limit = whole * (1.0 if job.method in WHOLE else LEVER_SHARE)
+            limit = whole * SHARES.get(job.method, EARLY[0])
         command = [sys.executable, __file__, "--run", job.method, "--seed", str(job.seed)]
         before = busy_seconds()
         began = time.monotonic()
@@ -509,8 +513,8 @@ def judge_team(stages: dict[str, Any]) -> float:
 def summary(rows: list[dict[str, Any]]) -> str:
     """What each method reached, and when kdnas had what plain Optuna ended with."""
     header = ("method", "seeds", "hypervolume at the end", "s", "after a tenth of Optuna's time",
-              "reached Optuna's best after s", "share of Optuna's time", "had judged as much after s",
-              "pace, us")  # fmt: skip
+              "after three tenths", "reached Optuna's best after s", "share of Optuna's time",
+              "had judged as much after s", "pace, us", "others")  # fmt: skip
     lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
     best = {
         seed: max(
@@ -532,20 +536,24 @@ def summary(rows: list[dict[str, Any]]) -> str:
         shares = [when / whole for when, whole in wholes if whole is not None]
         share = " ".join(f"{each:.3f}" for each in shares) if len(shares) == len(runs) else "-"
         shown, had = (" ".join("-" if when is None else f"{when:.0f}" for when in each) for each in (reached, judged))
-        volumes = " ".join(f"{end['hypervolume']:.2f}" for end in ends)
+        whole = method in PLAIN or SHARES.get(method) == 1.0
+        volumes = " ".join(f"{end['hypervolume']:.2f}" for end in ends) if whole else "-"
         seconds = sum(end["seconds"] for end in ends) / len(ends)
-        early = " ".join(_early(points, reference_seconds(rows, seed)) for seed, points in runs)
+        early = [
+            " ".join(_after(part, points, reference_seconds(rows, seed)) for seed, points in runs) for part in EARLY
+        ]
         paces = " ".join(f"{end['pace_us']:.0f}" for end in ends)
-        cells = [method, len(runs), volumes, f"{seconds:.0f}", early, shown, share, had, paces]
+        others = " ".join(f"{end['others']:.0%}" for end in ends)
+        cells = [method, len(runs), volumes, f"{seconds:.0f}", *early, shown, share, had, paces, others]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 
 
-def _early(points: list[dict[str, Any]], whole: float | None) -> str:
-    """Hypervolume after `LEVER_SHARE` of the time that plain Optuna took."""
-    if whole is None:
+def _after(share: float, points: list[dict[str, Any]], whole: float | None) -> str:
+    """Hypervolume after a share of the time that plain Optuna took."""
+    if whole is None or points[-1]["seconds"] < round(share * whole, 2):
         return "-"
-    known = [point["hypervolume"] for point in points if point["seconds"] <= round(LEVER_SHARE * whole, 2)]
+    known = [point["hypervolume"] for point in points if point["seconds"] <= round(share * whole, 2)]
     return f"{max(known, default=0.0):.2f}"
 
 

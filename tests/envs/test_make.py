@@ -168,7 +168,7 @@ def test_processes_are_chosen_by_measuring() -> None:
     slow, started = toy("toys:Slow"), time.monotonic()
     # 2 ms a copy: 100 copies take 200 ms a step, 1 copy 2 ms.
     assert choose_processes(slow, HERE, copies=100, cores=4) == 4
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 10  # as many steps of all copies would take 20 s
     assert choose_processes(slow, HERE, copies=3, cores=4) == 3
     assert choose_processes(slow, HERE, copies=1, cores=4) == 1
     assert choose_processes(slow, HERE, copies=100, cores=1) == 1

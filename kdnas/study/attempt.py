@@ -79,7 +79,7 @@ class Played:
     returns: Returns
     """(e,), of as many search episodes as it took."""
     predicted: float
-    """What the sum of its students' losses said."""
+    """What the sum of its students' losses said of these episodes."""
 
     @property
     def rival(self) -> Rival:

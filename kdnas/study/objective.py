@@ -277,7 +277,7 @@ class Objective:
                 score=score,
                 objectives=objectives,
                 returns=attempt.returns,
-                predicted=attempt.predicted[self.last_rung],
+                predicted=self.schooling.predict(attempt.candidate, self.last_rung, episodes),
             ),
         )
 

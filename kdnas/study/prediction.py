@@ -80,10 +80,13 @@ class MarginalLosses:
         lost, reach = 1.0 - retention, NORMAL_95 * error
         return Interval(mean=lost, low=lost - reach, high=lost + reach, episodes=len(self.teacher))
 
-    def predict(self, candidate: Mapping[str, StudentSpec], rungs: Mapping[str, int]) -> Prediction:
+    def predict(
+        self, candidate: Mapping[str, StudentSpec], rungs: Mapping[str, int], episodes: int | None = None
+    ) -> Prediction:
         """What a team retains if its losses add up: teacher + sum over groups of (student - teacher), each episode.
 
-        Groups that are missing keep their teacher; `rungs` has a rung for each student.
+        Groups that are missing keep their teacher; `rungs` has a rung for each student. With `episodes` only the first
+        of them count: what a team retained in these is compared with what it was expected to retain in these.
 
         Raises:
             KeyError: a student of it was never played alone at that rung.
@@ -91,7 +94,7 @@ class MarginalLosses:
         expected = self.teacher.copy()
         for group, spec in candidate.items():
             expected += self._recorded(group, spec, rungs[group]) - self.teacher
-        retention, error = self._retention(expected)
+        retention, error = self._retention(expected[:episodes])
         return Prediction(retention=retention, standard_error=error)
 
     def _recorded(self, group: str, spec: StudentSpec, rung: int) -> Returns:
@@ -100,8 +103,9 @@ class MarginalLosses:
         return self.returns[group, spec, rung]
 
     def _retention(self, returns: Returns) -> tuple[float, float]:
-        """Retention of per-episode returns, and its standard error; that of a single episode is not known: infinite."""
-        above, gap = returns - self.random, self.teacher - self.random
+        """Retention by the returns (e,) of the first episodes, and its standard error: infinite, not known, of one."""
+        random = self.random[: len(returns)]
+        above, gap = returns - random, self.teacher[: len(returns)] - random
         retention = float(above.mean() / gap.mean())
         if len(gap) < 2:
             return retention, math.inf

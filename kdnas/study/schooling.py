@@ -63,8 +63,9 @@ class Schooling:
             for spec in own.parameters
             if self.gate.allows(group, spec, measure=False)
         )
-        self._ancestors = list(dict.fromkeys(ancestors))
-        """Those that may lack, in the order of the space."""
+        self._ancestors = tuple(dict.fromkeys(ancestors))
+        """In the order of the space."""
+        self._unforeseen = list(self._ancestors)
 
     def rung(self, group: str, spec: StudentSpec) -> int:
         """The rung that a student has reached for sure: the lowest where nothing is known of it."""
@@ -116,8 +117,8 @@ class Schooling:
             if (group, stage) not in self.broken:
                 self._play(group, stage)
         self.offered.clear()
-        while self._ancestors and self.workers.count > 1 and self.workers.some_idle:
-            name, ancestor = key = self._ancestors.pop(0)
+        while self._unforeseen and self.workers.count > 1 and self.workers.some_idle:
+            name, ancestor = key = self._unforeseen.pop(0)
             if key not in self.training and not self.bank.has(self.setup.pools[name], ancestor):
                 self.foreseen.add(key)
                 self.training[key] = self.workers.submit(train_student, name, ancestor)
@@ -143,11 +144,11 @@ class Schooling:
             for one in [] if self.bank.has(pool, stage) else lineage(stage):  # those that are there are found there
                 result_of(self.workers.submit(train_student, pool.name, one), f"training {one}")
 
-    def predict(self, candidate: Mapping[str, StudentSpec], rung: int) -> float:
-        """The retention of a team that is ready at a rung, if the losses of its students add up."""
+    def predict(self, candidate: Mapping[str, StudentSpec], rung: int, episodes: int | None = None) -> float:
+        """The retention of a team that is ready at a rung, in all or the first episodes, if losses add up."""
         stages = {group: self.stage(spec, rung) for group, spec in candidate.items()}
         specs = {group: stage.spec for group, stage in stages.items()}
-        return self.losses.predict(specs, {group: stage.rung for group, stage in stages.items()}).retention
+        return self.losses.predict(specs, {group: stage.rung for group, stage in stages.items()}, episodes).retention
 
     def futures(self) -> "list[Future[Any]]":
         """What is under way, the oldest of each kind first."""
@@ -184,10 +185,13 @@ class Schooling:
             return
         if foreseen and not is_fatal(error):  # who asks for it hears of it
             return
-        if is_fatal(error) or (isinstance(error, KdnasError) and stage.is_ancestor):
+        if is_fatal(error):
             result_of(future, f"training {stage}")
         said = failure_reason(error)  # a student's own error names it already
         self.broken[key] = said if isinstance(error, StudentError) else f"training {stage}: {said}"
+        left = [own for own in self._ancestors if own[0] == name and own not in self.broken]
+        if isinstance(error, KdnasError) and stage.is_ancestor and not left:  # the pool can have no student at all
+            raise error
 
     def _end_play(self, key: Key, future: "Future[Any]") -> None:
         group, stage = key

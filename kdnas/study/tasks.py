@@ -1,8 +1,10 @@
 """What a worker does: train a student, play a team, or refine one. Module-level, so that a spawned process finds it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ from kdnas.distill.refined import RefinedTeams
 from kdnas.distill.stage import Stage, lineage
 from kdnas.envs.rollouts import play
 from kdnas.envs.team_env import TeamEnv
-from kdnas.errors import RewardError, StudentError
+from kdnas.errors import EnvError, RewardError, StudentError, TeacherError
 from kdnas.policies.team_policy import RandomPolicy, TeamPolicy
 from kdnas.spaces.spec import StudentSpec
 from kdnas.students.team import Team
@@ -29,6 +31,8 @@ from kdnas.study.setup import Setup, StudyFile, open_study
 from kdnas.teachers.advantages import fit_value
 from kdnas.teachers.demonstrations import Demonstrations, keep_demonstrations
 from kdnas.teachers.episodes import Episodes, record, teacher_chooser
+
+Result = TypeVar("Result")
 
 TEACHER, RANDOM = "teacher", "random"
 """Policies that are played by name: the one and the zero of retention."""
@@ -162,8 +166,12 @@ def train_student(group: str, stage: Stage) -> bool:
         Whether it was trained here: not if it is there, or another process was at it already, which is waited for.
 
     Raises:
-        StudentError: training failed.
+        StudentError: training failed, or the environment fails this student, and not its teacher.
     """
+    return _for_students(lambda: _train_lacking(group, stage))
+
+
+def _train_lacking(group: str, stage: Stage) -> bool:
     desk = _DESK[0]
     pool = desk.setup.pools[group]
     with desk.bank.claim(pool, stage) as lacking:
@@ -197,24 +205,27 @@ def play_team(players: Mapping[str, Stage] | str, seeds: list[int], real: bool) 
     `real` plays the real environment, otherwise the twin where there is one.
 
     Raises:
-        StudentError: the students drive the environment to rewards that are NaN or infinite, which others may not.
+        StudentError: the environment fails these students, and not their teacher.
     """
     desk = _DESK[0]
     setup = desk.setup
-    policy: TeamPolicy
+    if players == TEACHER:
+        return _play(setup.teacher, seeds, real)
     if isinstance(players, str):
-        policy = (
-            setup.teacher if players == TEACHER else RandomPolicy(setup.spec.actions, seed=setup.config.search.seed)
-        )
-    else:
-        students = {group: desk.bank.load(setup.pools[group], stage) for group, stage in players.items()}
-        policy = Team(setup.spec, students, others=setup.teacher)
-    return _play(policy, seeds, real)
+        return _play(RandomPolicy(setup.spec.actions, seed=setup.config.search.seed), seeds, real)
+    students = {group: desk.bank.load(setup.pools[group], stage) for group, stage in players.items()}
+    team = Team(setup.spec, students, others=setup.teacher)
+    return _for_students(lambda: _play(team, seeds, real), real=real)
 
 
 def play_refined(candidate: Mapping[str, StudentSpec], seeds: list[int]) -> NDArray[np.float64]:
-    """Episode returns (E,) of a refined team in the real environment."""
-    return _play(_refined().follow(candidate)[0], seeds, True)
+    """Episode returns (E,) of a refined team in the real environment.
+
+    Raises:
+        StudentError: the environment fails these students, and not their teacher.
+    """
+    team = _refined().follow(candidate)[0]
+    return _for_students(lambda: _play(team, seeds, True), real=True)
 
 
 def refine_team(
@@ -226,7 +237,14 @@ def refine_team(
         candidate: group -> spec.
         teacher: its returns (E,) on the validation episodes.
         random: those of random play.
+
+    Raises:
+        StudentError: the environment fails these students, and not their teacher.
     """
+    _for_students(lambda: _refine(candidate, teacher, random))
+
+
+def _refine(candidate: Mapping[str, StudentSpec], teacher: NDArray[np.float64], random: NDArray[np.float64]) -> None:
     desk, refined = _DESK[0], _refined()
     setup = desk.setup
     seeds = setup.seeds.validation(setup.config.refine.validation_episodes)
@@ -254,9 +272,37 @@ def _play(policy: TeamPolicy, seeds: list[int], real: bool) -> NDArray[np.float6
     env = desk.real if real and desk.real is not None else desk.setup.env
     config = desk.setup.config
     copies = min(config.evaluation.copies, REAL_COPIES) if real else config.evaluation.copies
+    return play(env, policy, seeds, copies=copies, max_steps=config.env.max_steps).mean
+
+
+def _for_students(act: Callable[[], Result], *, real: bool = False) -> Result:
+    """Do what students act in the environment for.
+
+    Where it fails, it is made anew, for nobody knows in what state it was left; if the teacher can be played then, the
+    students have a second try, and it is their fault if that fails too.
+
+    Raises:
+        StudentError: the environment fails the students, or pays them rewards that are NaN or infinite.
+        KdnasError: it fails the teacher too, in an episode that the demonstrations have.
+    """
     try:
-        return play(env, policy, seeds, copies=copies, max_steps=config.env.max_steps).mean
+        return _blaming_students(act)
+    except (EnvError, TeacherError):
+        desk = _DESK[0]
+        for env in [desk.setup.env] if desk.real is None else [desk.setup.env, desk.real]:
+            with suppress(Exception):  # what failed may fail to close
+                env.close()
+        sit_down(desk.setup.file, desk.bank.folder.parent, desk.demonstrations.folder)
+        setup = _DESK[0].setup
+        _play(setup.teacher, setup.seeds.demonstrations(1), real)
+    try:
+        return _blaming_students(act)
+    except (EnvError, TeacherError) as error:
+        raise StudentError(f"{error}; only where students act, for their teacher can be played") from error
+
+
+def _blaming_students(act: Callable[[], Result]) -> Result:
+    try:
+        return act()
     except RewardError as error:
-        if not isinstance(policy, Team):
-            raise
         raise StudentError(str(error)) from error

@@ -162,6 +162,7 @@ def _front(run: Path, setup: Setup) -> tuple[Candidate, ...]:
     import optuna
 
     space = make_space(reopen_study(run).space, list(setup.spec.groups))
+    space = space.seeing({group: own.features for group, own in setup.space.groups.items()})
     complete = [trial for trial in _trials(run) if trial.values]
     best = [complete[place] for place in non_dominated([tuple(trial.values) for trial in complete])]
     return tuple(

@@ -107,7 +107,7 @@ def go_on(home: Home, verdict: Verdict) -> None:
 
 
 def misbehave(fault: str, *, seeds: int, first: int, times: int = 1, fails: bool = False) -> Fault:
-    """The environment does it in a worker: once, and the task is tried again; three times, and trials fail.
+    """The environment does it in a worker: once, and the task is tried again; more often, and trials fail.
 
     All that need the student that was played fail with it.
     """
@@ -318,6 +318,8 @@ FAULTS: dict[str, tuple[int, Fault]] = {
     "out of memory": (1, misbehave("memory", seeds=TRAINING_EPISODES, first=2)),
     "out of memory always": (1, misbehave("memory", seeds=SEARCH_EPISODES, first=4, times=3, fails=True)),
     "killed for memory": (1, misbehave("kill", seeds=SEARCH_EPISODES, first=3)),
+    "error of the environment": (1, misbehave("error", seeds=TRAINING_EPISODES, first=2)),
+    "error of the environment always": (1, misbehave("error", seeds=SEARCH_EPISODES, first=4, times=2, fails=True)),
     "crash at the end": (1, misbehave("segfault", seeds=FINAL_EPISODES, first=1)),
     "crash at the end always": (1, lose_final_play),
     "nan": (1, not_a_number("nan")),

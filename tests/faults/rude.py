@@ -68,6 +68,8 @@ def misbehave(seeds: int) -> float | None:
             os.kill(os.getpid(), signal.SIGKILL)
         case "memory":
             exhaust_memory()
+        case "error":
+            raise ValueError("out of fuel")
     return {"nan": np.nan, "inf": np.inf}.get(plan["fault"])
 
 

@@ -168,6 +168,32 @@ def test_a_student_that_fails_fails_every_team_that_needs_it(
     assert objective.counts == counted(done=1, failed=2)
 
 
+def test_an_ancestor_that_cannot_be_trained_fails_those_that_come_of_it(
+    write_study: WriteStudy, tmp_path: Path
+) -> None:
+    """As long as the space has another one."""
+    bases = [{"hidden": [units], "prune": [0.5]} for units in (16, 8)]
+    space = {"name": "two_bases", "groups": {"default": {"bits": ["float"], "bases": bases}}}
+    study = write_study("two_bases", space=space, **{"distill.rungs": [1.0]})
+    objective = pretend(open_study(read_study(study)), tmp_path / "run")
+    error = StudentError("student mlp 16 float: the loss became nan")
+    workers_of(objective).outcomes["train left mlp 16 float"] = error
+
+    def ask_base(base: int) -> None:
+        chosen = {f"{group}.base": base for group in ("left", "right")}
+        chosen |= {f"{group}.{base}.prune.0": 0.5 for group in ("left", "right")}
+        objective.drafts.enqueue(chosen | {"left.bits": "float", "right.bits": "float"})
+        objective.ask()
+
+    for base in (0, 1, 0):
+        ask_base(base)
+        finish(objective)
+    first, second, third = objective.drafts.stored.get_trials()
+    assert [trial.state.name for trial in (first, second, third)] == ["FAIL", "COMPLETE", "FAIL"]
+    assert first.user_attrs["reason"] == third.user_attrs["reason"] == str(error)
+    assert log_of(objective).count("train left mlp 16 float") == 1
+
+
 def test_a_student_that_cannot_be_played_fails_its_teams_in_that_group_alone(objective: Objective) -> None:
     workers_of(objective).outcomes["play left mlp 8 float, rung 0"] = ValueError("odd")
     ask(objective, 8, 4)
@@ -526,12 +552,18 @@ def test_a_clearly_better_team_needs_no_more_episodes(staged: Objective) -> None
     ask(staged, 6, 6)
     finish(staged)
     log_of(staged).clear()
+    alone = np.repeat([4.5, 4.0], [32, 96])
+    workers_of(staged).other |= {f"play {group} mlp 8 float, rung 0": alone for group in ("left", "right")}
     workers_of(staged).other["team 8-8 of 32 episodes"] = 4.5
     ask(staged, 8, 8)
     finish(staged)
     assert teams(staged) == ["team 8-8 of 32 episodes"]
-    assert last(staged).values[0] == pytest.approx(0.85)
-    assert last(staged).user_attrs["score"]["retention"]["episodes"] == 32
+    trial = last(staged)
+    assert trial.values[0] == pytest.approx(0.85)
+    assert trial.user_attrs["score"]["retention"]["episodes"] == 32
+    # Alone each loses .5 of 10/3 in these episodes; in all of them 1/4 x .5 + 3/4 x 1, by which it was judged before.
+    assert trial.user_attrs["predicted"] == pytest.approx(0.7)
+    assert trial.user_attrs["rungs"] == {0: pytest.approx(1 - 2 * 0.875 / (10 / 3))}
 
 
 def test_an_open_comparison_goes_on(staged: Objective) -> None:

@@ -64,6 +64,12 @@ def test_a_team_is_predicted_by_hand(losses: MarginalLosses) -> None:
     assert losses.predict({}, RUNGS) == Prediction(retention=1.0, standard_error=0.0)
 
 
+def test_a_team_that_played_some_episodes_is_predicted_in_these(losses: MarginalLosses) -> None:
+    first = losses.predict({"pair": SMALL}, RUNGS, episodes=1)
+    assert (first.retention, first.standard_error) == (pytest.approx(0.95), math.inf)  # 1 of 20
+    assert losses.predict({"pair": SMALL}, RUNGS, episodes=2) == losses.predict({"pair": SMALL}, RUNGS)
+
+
 def test_the_prediction_is_one_less_the_sum_of_losses(losses: MarginalLosses) -> None:
     team = {"pair": SMALL, "solo": SMALL}
     assert losses.predict(team, RUNGS).retention == pytest.approx(

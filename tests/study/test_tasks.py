@@ -141,6 +141,54 @@ def test_rewards_that_are_not_finite_are_the_fault_of_the_team_alone(
         play_team(TEACHER, [1, 2, 3], False)
 
 
+def test_an_environment_that_fails_students_alone_is_their_fault(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The teacher never names another number than the largest; students do."""
+    train_student("left", DENSE)
+    before = tasks._DESK[0].setup.env
+    echo = load_reference("echo_task:Echo")
+    paid = echo._paid
+
+    def pay(self: object, agent: str, chosen: np.ndarray) -> np.ndarray:
+        won: np.ndarray = paid(self, agent, chosen)
+        if not won.all():
+            raise ValueError("out of the map")
+        return won
+
+    monkeypatch.setattr(echo, "_paid", pay)
+    said = r"environment 'echo' failed in step\(\): ValueError: out of the map .*; only where students act, for their"
+    with pytest.raises(StudentError, match=said):
+        play_team({"left": DENSE}, list(range(64)), False)
+    assert tasks._DESK[0].setup.env is not before
+    with pytest.raises(StudentError, match=said):  # which plays to learn
+        train_student("left", SMALL[0])
+    np.testing.assert_array_equal(play_team(TEACHER, [1, 2, 3], False), np.full(3, 5.0))
+
+
+def test_an_environment_that_fails_once_is_made_anew(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_student("left", DENSE)
+    played = play_team({"left": DENSE}, [1, 2, 3], False)
+    environment = tasks._DESK[0].setup.env
+
+    def fail(actions: object) -> None:
+        raise EnvError("environment 'echo': the simulator is gone")
+
+    monkeypatch.setattr(environment, "step", fail)
+    np.testing.assert_array_equal(play_team({"left": DENSE}, [1, 2, 3], False), played)
+
+
+def test_an_environment_that_fails_everybody_ends_the_search(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_student("left", DENSE)
+
+    def fail(self: object, agent: str, chosen: np.ndarray) -> np.ndarray:
+        raise ValueError("no licence")
+
+    monkeypatch.setattr(load_reference("echo_task:Echo"), "_paid", fail)
+    with pytest.raises(EnvError, match=r"environment 'echo' failed in step\(\): ValueError: no licence"):
+        play_team({"left": DENSE}, [1, 2, 3], False)
+
+
 def test_a_batched_environment_that_breaks_names_itself(
     write_study: WriteStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,8 +5,8 @@
     python benchmarks/search_efficiency.py --list                 what is there and what is missing
 
 Adds run by run to benchmarks/results/search_efficiency.json and goes on where it stopped; the curve is in
-search_efficiency.png beside it (`pip install matplotlib`). Seed after seed, for times are compared within a seed: what
-another machine, or this one before it was started anew, left half done of a seed is made again. All runs have the
+search_efficiency.png beside it (`pip install matplotlib`). Times are compared within a seed: a run that was disturbed,
+or whose machine was faster or slower then than that of plain Optuna with its seed, is made again. All runs have the
 same study (`spread`, space `mlp_small`, budget BUDGET), the same inner loop and two processes, and nothing else should.
 
 `optuna-nsga2` and `optuna-tpe` are 40 trials in which every candidate's students, one for each agent, are trained from
@@ -31,7 +31,7 @@ the last row of a run is its end. A run of kdnas counts the trials that were com
 `judged` counts besides all teams that it had judged at some rung, with the students of that rung, but for float ones
 that stood for quantized ones: what it could have delivered, had it known. `others` is the share of the machine's
 processor time that went to other processes meanwhile, and `pace_us` what a fixed piece of arithmetic took, the median
-over the run: a run that was disturbed, or had a faster machine than the others, can be taken out and repeated.
+over the run: by these a run is made again (OTHERS, PACES).
 """
 
 import argparse
@@ -39,6 +39,7 @@ import json
 import multiprocessing
 import os
 import signal
+import statistics
 import sys
 import tempfile
 import threading
@@ -65,6 +66,10 @@ TRIALS, SCRATCH_STEPS, INTEGER_STEPS = 40, 8_000, 2_000
 WORKERS = 2
 SCORED = 256
 """Final episodes of the table: nobody chose on them."""
+
+OTHERS, PACES = 0.05, 0.1
+"""A run is made again where other processes took more than this share of the machine, or where its pace was off that of
+plain Optuna with its seed by more than that."""
 
 SEEDS, LEVER_SEEDS = (0, 1, 2), (0, 1)
 EARLY = (0.1, 0.3)
@@ -119,10 +124,12 @@ def write_rows(rows: list[dict[str, Any]]) -> None:
     part.replace(RESULTS)
 
 
-def without_halves(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows but for those of seeds that another machine has left half done."""
-    begun = {job.seed for job in missing(rows)}
-    return [row for row in rows if row["seed"] not in begun or row["machine"] == machine()]
+def undisturbed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows but for those of runs that others took too much of the machine from, or whose pace was another one."""
+    calm = [row for row in rows if row["others"] <= OTHERS]
+    plain = {seed: [row["pace_us"] for row in calm if row["seed"] == seed and row["method"] in PLAIN] for seed in SEEDS}
+    usual = {seed: statistics.median(paces) for seed, paces in plain.items() if paces}
+    return [row for row in calm if abs(row["pace_us"] / usual.get(row["seed"], row["pace_us"]) - 1) <= PACES]
 
 
 def reference_seconds(rows: list[dict[str, Any]], seed: int) -> float | None:
@@ -607,7 +614,7 @@ def main() -> None:
             points = run_kdnas(arguments.run, arguments.seed, arguments.folder, began, arguments.limit)
         (arguments.folder / "points.json").write_text(json.dumps(points))
         return
-    rows = without_halves(read_rows())
+    rows = undisturbed(read_rows())
     wanted = [
         job
         for job in missing(rows)

@@ -61,6 +61,7 @@ def tell(
     violations: Mapping[str, float],
     retention: float = 0.5,
     chosen: Mapping[str, tuple[list[Any], Any]] | None = None,
+    **attributes: Any,
 ) -> None:
     """One more trial, as a search tells it: rejected where a violation is positive. `chosen` is parameter -> (choices,
     value)."""
@@ -70,6 +71,8 @@ def tell(
         trial.suggest_categorical(name, choices)
     for text, violation in violations.items():
         trial.set_constraint(text, violation)
+    for name, attribute in attributes.items():
+        trial.set_user_attr(name, attribute)
     if any(violation > 0 for violation in violations.values()):
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     else:

@@ -31,7 +31,10 @@ def front(
     best: BestOption = None,
     why: Annotated[
         bool,
-        typer.Option("--why", help="Also which parameters of the search space decided the retention, group by group."),
+        typer.Option(
+            "--why",
+            help="Also what each student loses alone, and which parameters of the search space decided the retention.",
+        ),
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="The students alone: a list of objects, in base units.")
@@ -58,6 +61,7 @@ def front(
     else:
         print_limits(members)
     if why:
+        print_losses(run, shown)
         print_importance(run)
 
 
@@ -75,6 +79,14 @@ def print_limits(front: "ParetoFront") -> None:
         return
     for limit in limits:
         out.print(describe_limit(limit))
+
+
+def print_losses(run: Path, front: "ParetoFront") -> None:
+    """What each student of a front loses alone, on the search episodes and before refinement."""
+    from kdnas.report.losses import losses_table
+    from kdnas.study.losses import read_losses
+
+    print_table(losses_table(read_losses(run, front)), title="on the search episodes, before refinement")
 
 
 def print_importance(run: Path) -> None:

@@ -286,6 +286,7 @@ class Objective:
         with self.storing:
             attempt.trial.set_user_attr("score", played.score.as_json())
             attempt.trial.set_user_attr("predicted", played.predicted)
+            attempt.trial.set_user_attr("losses", self.schooling.losses_of(attempt.candidate))
             attempt.note_rungs()
             self.drafts.tell(attempt.draft, attempt.trial, list(played.objectives))
         self.active.pop(attempt.number, None)

@@ -150,6 +150,12 @@ class Schooling:
         specs = {group: stage.spec for group, stage in stages.items()}
         return self.losses.predict(specs, {group: stage.rung for group, stage in stages.items()}, episodes).retention
 
+    def losses_of(self, candidate: Mapping[str, StudentSpec]) -> dict[str, Any]:
+        """Group -> what its complete student loses alone among teachers, with its interval, as JSON."""
+        stages = {group: self.bank.last(spec) for group, spec in candidate.items()}
+        known = {group: stage for group, stage in stages.items() if self._remembers(group, stage)}
+        return {group: self.losses.loss(group, stage.spec, stage.rung).as_json() for group, stage in known.items()}
+
     def futures(self) -> "list[Future[Any]]":
         """What is under way, the oldest of each kind first."""
         return [*self.training.values(), *self.playing.values()]

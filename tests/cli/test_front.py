@@ -20,8 +20,9 @@ FRONT = [member(0, 0.9, pair=cost(980, 1024)), member(1, 0.5, pair=cost(250, 512
 def run(tmp_path: Path) -> Path:
     """Three trials of the front, and three that were rejected for 3,000 FLOPs."""
     study = new_study(f"sqlite:///{tmp_path / 'study.db'}", "kdnas-abc")
+    losses = {"pair": {"mean": 0.05, "low": 0.04, "high": 0.06, "episodes": 64}}
     for violation in (-0.02, -0.75, -0.7, 0.5, 0.5, 0.5):
-        tell(study, {"flops<2000": violation})
+        tell(study, {"flops<2000": violation}, losses=losses)
     members = [replace(one, path=Path(f"students/{one.trial:04d}")) for one in FRONT]
     card = {"schema_version": 1, "run_id": "abc", "storage": None, "identity": {}}
     (tmp_path / "run.json").write_text(json.dumps(card))
@@ -61,6 +62,11 @@ def test_json_has_no_place_for_why(run: Path) -> None:
 
 def test_all_of_it_as_json(run: Path) -> None:
     assert [one["trial"] for one in json.loads(told("front", run, "--json"))] == [0, 2, 1]
+
+
+def test_what_each_student_loses_alone(run: Path) -> None:
+    output = told("front", run, "--why", "--best", "knee")
+    assert "trial lost in all lost by each student alone among teachers 2 0.050 pair 0.050 ± 0.010" in output
 
 
 def test_too_few_trials_to_say_why(run: Path) -> None:

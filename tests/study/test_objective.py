@@ -91,6 +91,8 @@ def test_ancestor_then_child_then_alone_then_together(objective: Objective) -> N
     # The losses are .5 and 1 of 10/3: .15 + .3.
     assert trial.user_attrs["predicted"] == pytest.approx(0.55)
     assert trial.user_attrs["rungs"] == {0: pytest.approx(0.55)}
+    lost = {group: loss["mean"] for group, loss in trial.user_attrs["losses"].items()}
+    assert lost == {"left": pytest.approx(0.15), "right": pytest.approx(0.3)}
     assert objective.counts == counted(done=1)
     np.testing.assert_array_equal(objective.kept.load(team_name(0)), np.full(64, 4.0))
 

@@ -130,8 +130,8 @@ class Objective:
         with one worker goes the same way each time, however many have ended before they are looked at.
 
         Raises:
-            KdnasError: something that no other candidate can escape: an ancestor that cannot be trained, a damaged
-                bank, a folder that cannot be written.
+            KdnasError: something that no other candidate can escape: a group's last ancestor cannot be trained, the
+                bank is damaged, a folder cannot be written, the environment fails the teacher.
         """
         plays = {attempt.playing: attempt for attempt in self.active.values() if attempt.playing is not None}
         under_way = [*self.schooling.futures(), *plays]

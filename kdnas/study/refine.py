@@ -4,6 +4,7 @@ from concurrent.futures import BrokenExecutor
 from dataclasses import replace
 
 from kdnas.errors import KdnasError, StudentError
+from kdnas.evaluation.score import check_teacher_beats_random
 from kdnas.students.team import Team
 from kdnas.study.finish import references
 from kdnas.study.front import Member
@@ -37,6 +38,7 @@ def refine_members(
         stages = " and ".join(stage.name for stage in refined.stages)
         watch.message(f"refining {len(waiting)} of the {len(members)} teams of the front by {stages}")
         teacher, random = references(run, workers, "validation", setup.seeds.validation(count), real=False)
+        check_teacher_beats_random(teacher, random)
         futures = {workers.submit(refine_team, dict(member.candidate), teacher, random): member for member in waiting}
         while futures:
             for future in workers.wait(list(futures)):

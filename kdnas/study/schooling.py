@@ -57,15 +57,16 @@ class Schooling:
     trained: int = 0
 
     def __post_init__(self) -> None:
-        ancestors = (
-            (self.setup.pools[group].name, Stage(spec=spec.dense))
+        self._ancestors = {
+            group: dict.fromkeys(
+                (self.setup.pools[group].name, Stage(spec=spec.dense))
+                for spec in own.parameters
+                if self.gate.allows(group, spec, measure=False)
+            )
             for group, own in self.setup.space.groups.items()
-            for spec in own.parameters
-            if self.gate.allows(group, spec, measure=False)
-        )
-        self._ancestors = tuple(dict.fromkeys(ancestors))
-        """In the order of the space."""
-        self._unforeseen = list(self._ancestors)
+        }
+        """Group -> those that its students may come of, in the order of the space."""
+        self._unforeseen = list(dict.fromkeys(key for own in self._ancestors.values() for key in own))
 
     def rung(self, group: str, spec: StudentSpec) -> int:
         """The rung that a student has reached for sure: the lowest where nothing is known of it."""
@@ -195,8 +196,8 @@ class Schooling:
             result_of(future, f"training {stage}")
         said = failure_reason(error)  # a student's own error names it already
         self.broken[key] = said if isinstance(error, StudentError) else f"training {stage}: {said}"
-        left = [own for own in self._ancestors if own[0] == name and own not in self.broken]
-        if isinstance(error, KdnasError) and stage.is_ancestor and not left:  # the pool can have no student at all
+        ended = any(key in own and own.keys() <= self.broken.keys() for own in self._ancestors.values())
+        if isinstance(error, KdnasError) and ended:  # some group can have no student at all
             raise error
 
     def _end_play(self, key: Key, future: "Future[Any]") -> None:

@@ -28,6 +28,7 @@ from kdnas.spaces.spec import StudentSpec
 from kdnas.students.team import Team
 from kdnas.study.run_folder import DEMONSTRATIONS
 from kdnas.study.setup import Setup, StudyFile, open_study
+from kdnas.study.worker import sendable
 from kdnas.teachers.advantages import fit_value
 from kdnas.teachers.demonstrations import Demonstrations, keep_demonstrations
 from kdnas.teachers.episodes import Episodes, record, teacher_chooser
@@ -134,6 +135,13 @@ class _Desk:
             self.rooms[pool.name] = open_room(self.setup, pool, self.demonstrations)
         return self.rooms[pool.name]
 
+    def rooms_of_all(self) -> dict[str, Classroom]:
+        """Group -> the classroom of its pool, as refinement needs it: with a critic where there is a polish."""
+        rooms = {group: self.room(pool)[0] for group, pool in self.setup.pools.items()}
+        if not self.setup.config.refine.polish.rounds:
+            return rooms
+        return {group: replace(room, value=self.critic()) for group, room in rooms.items()}
+
     def critic(self) -> nn.Module:
         """The teacher's critic, or one that is fitted to the demonstrations when it is first needed."""
         if self.value is None:
@@ -168,15 +176,12 @@ def train_student(group: str, stage: Stage) -> bool:
     Raises:
         StudentError: training failed, or the environment fails this student, and not its teacher.
     """
-    return _for_students(lambda: _train_lacking(group, stage))
-
-
-def _train_lacking(group: str, stage: Stage) -> bool:
     desk = _DESK[0]
     pool = desk.setup.pools[group]
     with desk.bank.claim(pool, stage) as lacking:
         if lacking:
-            _train(desk, pool, stage)
+            desk.room(pool)  # what it lacks no student is to blame for
+            _for_students(lambda: _train(_DESK[0], pool, stage), who=f"training {stage}: ")
     return lacking
 
 
@@ -241,16 +246,13 @@ def refine_team(
     Raises:
         StudentError: the environment fails these students, and not their teacher.
     """
+    _DESK[0].rooms_of_all()  # what they lack no student is to blame for
     _for_students(lambda: _refine(candidate, teacher, random))
 
 
 def _refine(candidate: Mapping[str, StudentSpec], teacher: NDArray[np.float64], random: NDArray[np.float64]) -> None:
     desk, refined = _DESK[0], _refined()
-    setup = desk.setup
-    seeds = setup.seeds.validation(setup.config.refine.validation_episodes)
-    rooms = {group: desk.room(pool)[0] for group, pool in setup.pools.items()}
-    if setup.config.refine.polish.rounds:
-        rooms = {group: replace(room, value=desk.critic()) for group, room in rooms.items()}
+    rooms, seeds = desk.rooms_of_all(), desk.setup.seeds.validation(desk.setup.config.refine.validation_episodes)
     team, done = refined.follow(candidate)
     for stage in refined.stages[len(done) :]:
         record, students = refine(
@@ -272,37 +274,40 @@ def _play(policy: TeamPolicy, seeds: list[int], real: bool) -> NDArray[np.float6
     env = desk.real if real and desk.real is not None else desk.setup.env
     config = desk.setup.config
     copies = min(config.evaluation.copies, REAL_COPIES) if real else config.evaluation.copies
-    return play(env, policy, seeds, copies=copies, max_steps=config.env.max_steps).mean
+    try:
+        return play(env, policy, seeds, copies=copies, max_steps=config.env.max_steps).mean
+    except RewardError as error:
+        if not isinstance(policy, Team):
+            raise
+        raise StudentError(str(error)) from error
 
 
-def _for_students(act: Callable[[], Result], *, real: bool = False) -> Result:
-    """Do what students act in the environment for.
+def _for_students(act: Callable[[], Result], *, real: bool = False, who: str = "") -> Result:
+    """Do what students act in the environment for; `who` begins the complaint.
 
-    Where it fails, it is made anew, for nobody knows in what state it was left; if the teacher can be played then, the
-    students have a second try, and it is their fault if that fails too.
+    Where the environment fails, it is made anew, for nobody knows in what state it was left; if the teacher can be
+    played then, with as many copies, the students have a second try, and it is their fault if that fails too.
 
     Raises:
         StudentError: the environment fails the students, or pays them rewards that are NaN or infinite.
-        KdnasError: it fails the teacher too, in an episode that the demonstrations have.
+        KdnasError: it fails the teacher too, in episodes that the demonstrations have; or memory or a disk is full.
     """
     try:
-        return _blaming_students(act)
-    except (EnvError, TeacherError):
-        desk = _DESK[0]
-        for env in [desk.setup.env] if desk.real is None else [desk.setup.env, desk.real]:
-            with suppress(Exception):  # what failed may fail to close
-                env.close()
-        sit_down(desk.setup.file, desk.bank.folder.parent, desk.demonstrations.folder)
-        setup = _DESK[0].setup
-        _play(setup.teacher, setup.seeds.demonstrations(1), real)
-    try:
-        return _blaming_students(act)
+        return act()
     except (EnvError, TeacherError) as error:
-        raise StudentError(f"{error}; only where students act, for their teacher can be played") from error
-
-
-def _blaming_students(act: Callable[[], Result]) -> Result:
+        if sendable(error) is not error:  # memory or a disk is full
+            raise
+    desk = _DESK[0]
+    for env in [desk.setup.env] if desk.real is None else [desk.setup.env, desk.real]:
+        with suppress(Exception):  # what failed may fail to close
+            env.close()
+    sit_down(desk.setup.file, desk.bank.folder.parent, desk.demonstrations.folder)
+    setup = _DESK[0].setup
+    copies = min(setup.config.evaluation.copies, setup.config.distill.demonstration_episodes)
+    _play(setup.teacher, setup.seeds.demonstrations(copies), real)
     try:
         return act()
-    except RewardError as error:
-        raise StudentError(str(error)) from error
+    except (EnvError, TeacherError) as error:
+        if sendable(error) is not error:
+            raise
+        raise StudentError(f"{who}{error}; only where students act, for their teacher can be played") from error

@@ -119,7 +119,7 @@ def fit_value(
     nothing. Adam, with a learning rate that falls to 0 by a cosine; the same generator state gives the same critic.
     """
     rewards, alive = _by_agent(episodes, spec)
-    state = torch.from_numpy(episodes.state)
+    state = torch.tensor(episodes.state)  # a copy, for recordings are read-only
     gone = torch.from_numpy(_gone(state.shape[0], state.shape[1], max_steps)).unsqueeze(-1)
     seen = torch.cat([state, gone], -1).transpose(0, 1).flatten(0, 1)  # rows in the order of (T, E), as the targets
     weights = alive.flatten(0, 1)

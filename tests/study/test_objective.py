@@ -3,6 +3,7 @@
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -170,30 +171,43 @@ def test_a_student_that_fails_fails_every_team_that_needs_it(
     assert objective.counts == counted(done=1, failed=2)
 
 
+TWO_BASES = {"bits": ["float"], "bases": [{"hidden": [units], "prune": [0.5]} for units in (16, 8)]}
+LOST = StudentError("student mlp 16 float: the loss became nan")
+
+
+def of_bases(objective: Objective, left: int, right: int) -> None:
+    """Ask for a team by its bases, and go on until it has ended."""
+    bases = {"left": left, "right": right}
+    chosen: dict[str, Any] = {f"{group}.base": base for group, base in bases.items()}
+    chosen |= {f"{group}.{base}.prune.0": 0.5 for group, base in bases.items()}
+    objective.drafts.enqueue(chosen | {"left.bits": "float", "right.bits": "float"})
+    objective.ask()
+    finish(objective)
+
+
 def test_an_ancestor_that_cannot_be_trained_fails_those_that_come_of_it(
     write_study: WriteStudy, tmp_path: Path
 ) -> None:
-    """As long as the space has another one."""
-    bases = [{"hidden": [units], "prune": [0.5]} for units in (16, 8)]
-    space = {"name": "two_bases", "groups": {"default": {"bits": ["float"], "bases": bases}}}
-    study = write_study("two_bases", space=space, **{"distill.rungs": [1.0]})
+    """As long as each group has another one."""
+    study = write_study("two_bases", space={"name": "two_bases", "groups": {"default": TWO_BASES}})
     objective = pretend(open_study(read_study(study)), tmp_path / "run")
-    error = StudentError("student mlp 16 float: the loss became nan")
-    workers_of(objective).outcomes["train left mlp 16 float"] = error
-
-    def ask_base(base: int) -> None:
-        chosen = {f"{group}.base": base for group in ("left", "right")}
-        chosen |= {f"{group}.{base}.prune.0": 0.5 for group in ("left", "right")}
-        objective.drafts.enqueue(chosen | {"left.bits": "float", "right.bits": "float"})
-        objective.ask()
-
+    workers_of(objective).outcomes["train left mlp 16 float"] = LOST
     for base in (0, 1, 0):
-        ask_base(base)
-        finish(objective)
+        of_bases(objective, base, base)
     first, second, third = objective.drafts.stored.get_trials()
     assert [trial.state.name for trial in (first, second, third)] == ["FAIL", "COMPLETE", "FAIL"]
-    assert first.user_attrs["reason"] == third.user_attrs["reason"] == str(error)
+    assert first.user_attrs["reason"] == third.user_attrs["reason"] == str(LOST)
     assert log_of(objective).count("train left mlp 16 float") == 1
+
+
+def test_a_group_without_an_ancestor_ends_the_search(write_study: WriteStudy, tmp_path: Path) -> None:
+    """`right` can do with the other base, `left` has none."""
+    left = TWO_BASES | {"bases": TWO_BASES["bases"][:1]}
+    study = write_study("one_base", space={"name": "one_base", "groups": {"left": left, "right": TWO_BASES}})
+    objective = pretend(open_study(read_study(study)), tmp_path / "run")
+    workers_of(objective).outcomes["train left mlp 16 float"] = LOST
+    with pytest.raises(StudentError, match="the loss became nan"):
+        of_bases(objective, 0, 1)
 
 
 def test_a_student_that_cannot_be_played_fails_its_teams_in_that_group_alone(objective: Objective) -> None:

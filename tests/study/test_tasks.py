@@ -178,6 +178,20 @@ def test_an_environment_that_fails_once_is_made_anew(desk: Path, monkeypatch: py
     np.testing.assert_array_equal(play_team({"left": DENSE}, [1, 2, 3], False), played)
 
 
+def test_memory_that_is_full_is_nobodys_fault(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker's process is replaced, and does it again."""
+    train_student("left", DENSE)
+    environment = tasks._DESK[0].setup.env
+
+    def fail(actions: object) -> None:
+        raise EnvError("environment 'echo' failed in step(): MemoryError") from MemoryError()
+
+    monkeypatch.setattr(environment, "step", fail)
+    with pytest.raises(EnvError, match="MemoryError"):
+        play_team({"left": DENSE}, [1, 2, 3], False)
+    assert tasks._DESK[0].setup.env is environment
+
+
 def test_an_environment_that_fails_everybody_ends_the_search(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train_student("left", DENSE)
 

@@ -25,6 +25,7 @@ TINY = {
         "ancestor_steps": 60,
         "recovery_steps": 40,
         "qat_steps": 20,
+        "flip_rounds": 4,
         "batch": 128,
         "on_policy_rounds": 1,
         "on_policy_episodes": 8,
@@ -85,8 +86,9 @@ def test_spread_agents_do_not_talk():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", [name for name in STUDIES if name != "spread_tiny"])
 def test_a_study_is_searched(name, tiny_study, tmp_path):
+    """`spread_tiny` is searched as it is, by the commands of the README."""
     run = tmp_path / "run"
     front = kdnas.search(tiny_study(name), trials=2, workers=2, out=run)
     assert 1 <= len(front) <= 2

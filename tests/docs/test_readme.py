@@ -19,8 +19,6 @@ from kdnas.budgets import parse_budget
 from kdnas.cli.app import app
 from kdnas.study.selector import parse_selector
 
-pytestmark = pytest.mark.alone  # `kdnas verify` compares times with those that the search measured
-
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")
@@ -111,15 +109,15 @@ def test_the_commands_and_blocks_run(outputs):
     assert said is not None
     files = {path.name for path in exported[0].iterdir()}
     assert files == set(re.findall(r"`((?:student|team|README)\.\w+)`", said[0]))
+    look_at_the_dashboard(outputs["folder"])  # no test of its own: the run might be made twice, by two processes
 
 
-@pytest.mark.slow
-def test_the_dashboard_shows_the_run(outputs):
+def look_at_the_dashboard(folder):
     command = next(command for command in COMMANDS if "dashboard" in command).split()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with started([*command, "--no-browser", "--port", str(port)], outputs["folder"]) as server:
+    with started([*command, "--no-browser", "--port", str(port)], folder) as server:
         url = server.stdout.readline().split()[0]
         assert url.startswith(f"http://127.0.0.1:{port}/dashboard/studies/")
         assert b"<html" in fetch(url).lower()

@@ -47,7 +47,7 @@ def episode_values(value: nn.Module, state: Floats, max_steps: int) -> Floats:
     is worth less and less, and the state alone does not show it.
     """
     episodes, steps = state.shape[:2]
-    rows = torch.from_numpy(state).flatten(0, 1)
+    rows = torch.tensor(state).flatten(0, 1)
     gone = torch.from_numpy(_gone(episodes, steps, max_steps)).flatten()
     said = [value(*chunk) for chunk in zip(torch.split(rows, CHUNK), torch.split(gone, CHUNK), strict=True)]
     values: Floats = torch.cat(said).reshape(episodes, steps, -1).numpy()

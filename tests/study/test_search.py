@@ -227,7 +227,7 @@ class Dawdler(Notes):
     """Keeps the coordinator from looking, so that several tasks have ended when it does."""
 
     def progress(self, progress: Progress) -> None:
-        time.sleep(0.3)
+        time.sleep(0.1)
 
 
 @pytest.mark.slow
@@ -322,12 +322,12 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def patient(write_study: WriteStudy) -> Path:
-    """A study whose teams take a fifth of a second to play."""
+    """A study whose teams take a tenth of a second to play."""
     space = {
         "name": "patient",
         "groups": {"default": {"bits": ["float"], "bases": [{"hidden": [16], "prune": [0.25, 0.5, 0.625, 0.75]}]}},
     }
-    return write_study("patient", space=space, **{"env.kwargs": {"step_s": 0.04}, "search.trials": 10})
+    return write_study("patient", space=space, **{"env.kwargs": {"step_s": 0.02}, "search.trials": 10})
 
 
 @pytest.fixture

@@ -106,10 +106,11 @@ def go_on(home: Home, verdict: Verdict) -> None:
     check_end(verdict, home, before, home.search())
 
 
-def misbehave(fault: str, *, seeds: int, first: int, times: int = 1, fails: bool = False) -> Fault:
+def misbehave(fault: str, *, seeds: int, first: int, times: int = 1, every: int = 1, fails: bool = False) -> Fault:
     """The environment does it in a worker: once, and the task is tried again; more often, and trials fail.
 
-    All that need the student that was played fail with it.
+    All that need the student that was played fail with it. `every = 2` spares the teacher, who plays between two tries
+    where an environment raised an error.
     """
 
     def inject(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
@@ -117,7 +118,7 @@ def misbehave(fault: str, *, seeds: int, first: int, times: int = 1, fails: bool
             home.workers = 1 if times > 1 else home.workers
             place = {SEARCH_EPISODES: "a play", TRAINING_EPISODES: "a training", FINAL_EPISODES: "a final play"}[seeds]
             verdict.injected = f"{fault} in {place}" + (f", {times} times" if times > 1 else "")
-            home.plan(fault, seeds=seeds, first=first, times=times)
+            home.plan(fault, seeds=seeds, first=first, times=times, every=every)
             ended = home.search()
             verdict.check("it happened", home.misbehaved > first, f"{home.misbehaved} plays")
             check_end(verdict, home, {}, ended, fails=fails)
@@ -143,9 +144,18 @@ def not_a_number(fault: str) -> Fault:
 def nan_reference(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
     """NaN in the teacher's own play: nothing can be scored, and the same command begins again."""
     with stage.home() as home:
-        verdict.injected = "nan in a play of the teacher"
-        home.plan("nan", first=0, times=2)
+        home.workers, verdict.injected = 1, "nan in a play of the teacher"  # which is the first of all plays
+        home.plan("nan", first=0)
         check_sentence(verdict, *home.search())
+        go_on(home, verdict)
+
+
+def fail_everybody(stage: Stage, luck: random.Random, verdict: Verdict) -> None:
+    """The environment raises an error in a play of students, and for their teacher then too."""
+    with stage.home() as home:
+        home.workers, verdict.injected = 1, "error in a play and in that of the teacher"
+        home.plan("error", first=4, times=2)
+        check_sentence(verdict, *home.search(), "out of fuel")
         go_on(home, verdict)
 
 
@@ -318,8 +328,9 @@ FAULTS: dict[str, tuple[int, Fault]] = {
     "out of memory": (1, misbehave("memory", seeds=TRAINING_EPISODES, first=2)),
     "out of memory always": (1, misbehave("memory", seeds=SEARCH_EPISODES, first=4, times=3, fails=True)),
     "killed for memory": (1, misbehave("kill", seeds=SEARCH_EPISODES, first=3)),
-    "error of the environment": (1, misbehave("error", seeds=TRAINING_EPISODES, first=2)),
-    "error of the environment always": (1, misbehave("error", seeds=SEARCH_EPISODES, first=4, times=2, fails=True)),
+    "error": (1, misbehave("error", seeds=TRAINING_EPISODES, first=2)),
+    "error always": (1, misbehave("error", seeds=SEARCH_EPISODES, first=4, times=2, every=2, fails=True)),
+    "error for all": (1, fail_everybody),
     "crash at the end": (1, misbehave("segfault", seeds=FINAL_EPISODES, first=1)),
     "crash at the end always": (1, lose_final_play),
     "nan": (1, not_a_number("nan")),
@@ -336,7 +347,6 @@ FAULTS: dict[str, tuple[int, Fault]] = {
 }
 """Name -> how often it is injected, and how."""
 
-QUICK = [
-    name for name in FAULTS if not re.search(r"always|killed for|at the end|inf|Ctrl-C|log too|of the teacher", name)
-]
+MORE = re.compile(r"always|killed for|at the end|inf|Ctrl-C|log too|of the teacher|for all")
+QUICK = [name for name in FAULTS if not MORE.search(name)]
 """One of each kind."""

@@ -96,9 +96,9 @@ class Home:
         (self.folder / "study.toml").write_text(tomli_w.dumps(tables))
         (self.folder / "space.toml").write_text(tomli_w.dumps(SPACE))
 
-    def plan(self, fault: str, *, seeds: int = SEARCH_EPISODES, first: int, times: int = 1) -> None:
+    def plan(self, fault: str, *, seeds: int = SEARCH_EPISODES, first: int, times: int = 1, every: int = 1) -> None:
         """Let the environment misbehave (see `rude.py`)."""
-        plan = {"fault": fault, "seeds": seeds, "first": first, "times": times}
+        plan = {"fault": fault, "seeds": seeds, "first": first, "times": times, "every": every}
         (self.folder / "plan.json").write_text(json.dumps(plan))
 
     @property

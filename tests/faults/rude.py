@@ -2,7 +2,7 @@
 
 The plan lies beside this file: `{"fault": "segfault", "seeds": 64, "first": 2, "times": 3}` crashes the process that
 resets 64 copies for the third, fourth and fifth time, counted over all processes; the number of copies tells plays from
-trainings. Without a plan it is the task itself.
+trainings. With `"every": 2` it is the third, fifth and seventh time. Without a plan it is the task itself.
 """
 
 import ctypes
@@ -56,7 +56,8 @@ def misbehave(seeds: int) -> float | None:
         plan = json.loads((HERE / "plan.json").read_text())
     except FileNotFoundError:
         return None
-    if seeds != plan["seeds"] or not plan["first"] <= take_number() < plan["first"] + plan["times"]:
+    first, every = plan["first"], plan["every"]
+    if seeds != plan["seeds"] or take_number() not in range(first, first + every * plan["times"], every):
         return None
     match plan["fault"]:
         case "hang":

@@ -96,22 +96,6 @@ def long_search() -> str:
     return Table(header=header, rows=(line,)).markdown()
 
 
-def groups() -> str:
-    """What searches cost as teams grow, and how far losses of students add up."""
-    rows = json.loads((ROOT / "benchmarks/results/groups.json").read_text(encoding="utf-8"))["rows"]
-    lines = []
-    for row in rows:
-        exponent = len(f"{row['teams']:.0f}") - 1
-        lines.append((
-            str(row["agents"]), str(row["students_a_group"]), f"{row['teams'] / 10**exponent:.1f}e{exponent}",
-            str(row["complete_students"]), str(row["plays_among_teachers"]), str(row["teams_played"]),
-            f"{row['seconds'] / 60:.0f} min", f"{row['rank_correlation']:.3f}", f"{row['error_of_the_sum']:.4f}",
-        ))  # fmt: skip
-    header = ("agents", "students for each", "teams there are", "students trained to the end", "plays among teachers",
-              "teams played", "time", "rank correlation", "error of the sum")  # fmt: skip
-    return Table(header=header, rows=tuple(lines)).markdown()
-
-
 def samplers() -> str:
     """What each sampler finds in three groups, beside proposals and alone, and what it finds and takes in sixteen."""
     result = json.loads((ROOT / "benchmarks/results/samplers.json").read_text(encoding="utf-8"))
@@ -260,7 +244,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "recurrence": recurrence,
     "long-search": long_search,
     "samplers": samplers,
-    "groups": groups,
     "search-efficiency": search_efficiency,
     "refine": refine,
 }

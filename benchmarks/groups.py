@@ -25,11 +25,10 @@ from numpy.typing import NDArray
 
 from kdnas.config.shipped import find_space, find_study
 from kdnas.study.prediction import prediction_error
-from kdnas.study.run_folder import read_run
+from kdnas.study.run_folder import trials_of
 from kdnas.study.schooling import alone_name
 from kdnas.study.search import search
 from kdnas.study.setup import Setup, open_study, read_study
-from kdnas.study.storage import read_trials
 from kdnas.study.tasks import make_bank, record_demonstrations, see_demonstrations
 from kdnas.study.teacher import train_teacher
 from kdnas.study.watch import Progress
@@ -134,10 +133,9 @@ def bank_of(setup: Setup, run_path: Path) -> dict[str, int]:
 
 def teams_of(run_path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Predicted and played retention of each team that was told, once each."""
-    card = read_run(run_path)
     told = {
         str(trial.user_attrs["candidate"]): (trial.user_attrs["predicted"], trial.values[0])
-        for trial in read_trials(card["storage"], f"kdnas-{card['run_id']}")
+        for trial in trials_of(run_path)
         if trial.values
     }
     predicted, played = np.array(list(told.values())).T

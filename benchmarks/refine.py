@@ -35,9 +35,8 @@ from kdnas.policies.team_policy import RandomPolicy, TeamPolicy
 from kdnas.report.tables import describe
 from kdnas.students.team import Team
 from kdnas.study.front import Member, read_front
-from kdnas.study.run_folder import read_run, reopen_study
+from kdnas.study.run_folder import reopen_study, trials_of
 from kdnas.study.setup import Setup, open_study
-from kdnas.study.storage import read_trials
 from kdnas.study.tasks import REAL_COPIES, make_refined, open_room, record_demonstrations, see_demonstrations
 
 POLISH = TeamPolishTable(rounds=20)
@@ -109,8 +108,7 @@ def main() -> None:
     config = setup.config.evaluation
     validation = Field(setup, setup.env, setup.seeds.validation(VALIDATION_EPISODES), config.copies)
     final = Field(setup, setup.make_real_env(), setup.seeds.final(config.final_episodes), REAL_COPIES)
-    card = read_run(arguments.run)
-    trials = {trial.number: trial for trial in read_trials(card["storage"], f"kdnas-{card['run_id']}")}
+    trials = {trial.number: trial for trial in trials_of(arguments.run)}
     rows = []
     for member in read_front(arguments.run / "front.json"):
         if member.trial in arguments.trials:

@@ -37,13 +37,11 @@ def run(seed: int, workers: int, folder: Path) -> dict[str, Any]:
     """One search; its row."""
     from optuna.trial import TrialState
 
-    from kdnas.study.run_folder import read_run
+    from kdnas.study.run_folder import trials_of
     from kdnas.study.search import search
-    from kdnas.study.storage import read_trials
 
     search("spread", budget=BUDGET, trials=TRIALS, workers=workers, seed=seed, out=folder / "run")
-    card = read_run(folder / "run")
-    trials = read_trials(card["storage"], f"kdnas-{card['run_id']}")
+    trials = trials_of(folder / "run")
     begun = min(trial.datetime_start for trial in trials if trial.datetime_start)
     ended = max(trial.datetime_complete for trial in trials if trial.datetime_complete)
     return {

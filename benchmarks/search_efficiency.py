@@ -444,11 +444,10 @@ def judge_run(study: Path, seed: int, run_path: Path, began: float, limit: float
     from optuna.trial import TrialState
 
     from kdnas.study.device_profile import fresh_profile
-    from kdnas.study.run_folder import read_run
+    from kdnas.study.run_folder import trials_of
     from kdnas.study.schooling import stage_at
     from kdnas.study.search import make_gate
     from kdnas.study.setup import open_study, read_study
-    from kdnas.study.storage import read_trials
     from kdnas.study.take_up import candidate_of
     from kdnas.study.tasks import record_demonstrations, see_demonstrations
 
@@ -457,14 +456,13 @@ def judge_run(study: Path, seed: int, run_path: Path, began: float, limit: float
     target = setup.make_target()
     gate = make_gate(setup, target, fresh_profile(target))
     teacher_return, random_return = reference_returns(setup, setup.seeds.final(SCORED))
-    card = read_run(run_path)
     events: list[dict[str, Any]] = []
     asked: list[tuple[str, Any]] = []
     spawn = multiprocessing.get_context("spawn")
     opened = (study, seed, run_path)
     with ProcessPoolExecutor(WORKERS, mp_context=spawn, initializer=begin_judge, initargs=opened) as pool:
         played: dict[Any, Future[float]] = {}
-        for trial in read_trials(card["storage"], f"kdnas-{card['run_id']}"):
+        for trial in trials_of(run_path):
             if not trial.params or not trial.user_attrs.get("judged_at"):
                 continue
             candidate = candidate_of(setup, trial)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from kdnas.budgets.budget import parse_budget
 from kdnas.spaces.space import SearchSpace, make_space
 from kdnas.study.front import read_front
-from kdnas.study.run_folder import read_run, reopen_study
-from kdnas.study.storage import meets, read_trials
+from kdnas.study.run_folder import reopen_study, trials_of
+from kdnas.study.storage import meets
 
 if TYPE_CHECKING:
     import optuna
@@ -70,11 +70,10 @@ def read_importance(run: Path) -> Importance:
     Raises:
         KdnasError: the folder is no run that has ended, or its storage cannot be read.
     """
-    card = read_run(run)
     file = reopen_study(run)
     space = make_space(file.space, list(read_front(run / "front.json")[0].candidate))
     limits = [item.text for item in parse_budget(file.config.budget).constraints]
-    return weigh_parameters(read_trials(card["storage"], f"kdnas-{card['run_id']}"), space, limits)
+    return weigh_parameters(trials_of(run), space, limits)
 
 
 def weigh_parameters(

@@ -8,8 +8,7 @@ from typing import Any
 from kdnas.budgets.budget import parse_constraint
 from kdnas.errors import RunError
 from kdnas.study.front import Member
-from kdnas.study.run_folder import read_run
-from kdnas.study.storage import read_trials
+from kdnas.study.run_folder import trials_of
 
 _SAME = 1e-9
 """Shares of a limit closer than this are equal."""
@@ -61,8 +60,7 @@ def read_limits(run: Path, members: Sequence[Member]) -> tuple[Limit, ...]:
     Raises:
         KdnasError: the folder is no run, or its storage cannot be read.
     """
-    card = read_run(run)
-    return weigh_limits(members, read_trials(card["storage"], f"kdnas-{card['run_id']}"))
+    return weigh_limits(members, trials_of(run))
 
 
 def weigh_limits(members: Sequence[Member], trials: Sequence[Any]) -> tuple[Limit, ...]:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from kdnas.evaluation.score import Interval
 from kdnas.study.front import Member
-from kdnas.study.run_folder import read_run
-from kdnas.study.storage import read_trials
+from kdnas.study.run_folder import trials_of
 
 
 def read_losses(run: Path, members: Sequence[Member]) -> dict[int, dict[str, Interval]]:
@@ -15,11 +14,9 @@ def read_losses(run: Path, members: Sequence[Member]) -> dict[int, dict[str, Int
     Raises:
         KdnasError: the folder is no run, or its storage cannot be read.
     """
-    card = read_run(run)
-    trials = read_trials(card["storage"], f"kdnas-{card['run_id']}")
     numbers = {member.trial for member in members}
     return {
         trial.number: {group: Interval.from_json(loss) for group, loss in trial.user_attrs["losses"].items()}
-        for trial in trials
+        for trial in trials_of(run)
         if trial.number in numbers and "losses" in trial.user_attrs
     }

@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from kdnas.errors import RunError
 from kdnas.study.returns import ReturnsFolder
 from kdnas.study.setup import Setup, StudyFile, read_study
-from kdnas.study.storage import driver_url, shown_url
+from kdnas.study.storage import driver_url, read_trials, shown_url
 from kdnas.teachers.checkpoint import FILES
 
 SCHEMA = 1
@@ -229,6 +229,16 @@ def read_run(path: Path) -> dict[str, Any]:
         raise RunError(f"{path}: is no kdnas run (it has no run.json); give the folder of --out") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path / 'run.json'}: cannot be read: {error!r}; choose another --out") from error
+
+
+def trials_of(path: Path) -> list[Any]:
+    """The trials of a run, for reading.
+
+    Raises:
+        RunError: the folder is no run, or its storage or study is not there.
+    """
+    card = read_run(path)
+    return read_trials(card["storage"], f"kdnas-{card['run_id']}")
 
 
 def reopen_study(path: Path) -> StudyFile:

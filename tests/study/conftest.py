@@ -20,10 +20,9 @@ from kdnas.spaces import BaseTable, GroupTable, SpaceConfig, StudentSpec, make_s
 from kdnas.study.front import ParetoFront
 from kdnas.study.gate import Gate
 from kdnas.study.preflight import Preflight
-from kdnas.study.run_folder import read_run
+from kdnas.study.run_folder import trials_of
 from kdnas.study.search import search
 from kdnas.study.setup import Setup, open_study, read_study
-from kdnas.study.storage import read_trials
 from kdnas.study.watch import Progress
 from kdnas.teachers import Teacher, make_mlp
 
@@ -197,11 +196,6 @@ class Notes:
 
 
 Finished = tuple[Path, ParetoFront, Notes]
-
-
-def trials_of(run: Path) -> list[Any]:
-    card = read_run(run)
-    return read_trials(card["storage"], f"kdnas-{card['run_id']}")
 
 
 def states(run: Path) -> list[str]:

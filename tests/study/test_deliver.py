@@ -17,11 +17,11 @@ from kdnas.study.export import export_best, export_trial
 from kdnas.study.finish import deliver_all, export_members
 from kdnas.study.front import ParetoFront, read_front
 from kdnas.study.room import Room
-from kdnas.study.run_folder import open_run
+from kdnas.study.run_folder import open_run, trials_of
 from kdnas.study.setup import Setup, open_study, read_study
 from kdnas.study.tasks import make_bank, record_demonstrations
 
-from .conftest import BUDGET, Finished, Notes, WriteStudy, trials_of
+from .conftest import BUDGET, Finished, Notes, WriteStudy
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ import pytest
 from kdnas.profiling import memory_bytes
 from kdnas.students import load_family, load_student
 from kdnas.study.export import export_trial
+from kdnas.study.run_folder import trials_of
 from kdnas.study.search import search
 from kdnas.study.setup import open_study, read_study
 
-from .conftest import WriteStudy, trials_of
+from .conftest import WriteStudy
 
 BASE = {"family": "mlp_softsign", "hidden": [16], "prune": [0.5]}
 SPACE = {

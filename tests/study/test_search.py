@@ -24,6 +24,7 @@ from kdnas.study.device_profile import PROFILE, read_profile
 from kdnas.study.evaluate import evaluate
 from kdnas.study.export import export_trial
 from kdnas.study.front import Member, ParetoFront, read_front
+from kdnas.study.run_folder import trials_of
 from kdnas.study.search import profile, search
 from kdnas.study.sensors import removable_features
 from kdnas.study.setup import open_study, read_study
@@ -31,7 +32,7 @@ from kdnas.study.tasks import make_bank
 from kdnas.study.verify import verify
 from kdnas.study.watch import Progress
 
-from .conftest import BUDGET, Notes, WriteStudy, states, trials_of
+from .conftest import BUDGET, Notes, WriteStudy, states
 
 
 def test_a_search_ends_with_a_front_inside_the_budget(finished: tuple[Path, ParetoFront, Notes]) -> None:

@@ -11,12 +11,13 @@ import pytest
 from kdnas.errors import RunError
 from kdnas.study.device_profile import PROFILE, read_profile
 from kdnas.study.returns import ReturnsFolder
+from kdnas.study.run_folder import trials_of
 from kdnas.study.search import search
 from kdnas.study.setup import Setup, open_study, read_study
 from kdnas.study.tasks import record_demonstrations, see_demonstrations
 from kdnas.study.warm_start import WarmStart, find_warm_start
 
-from .conftest import BUDGET, Finished, Notes, WidthTarget, WriteStudy, trials_of
+from .conftest import BUDGET, Finished, Notes, WidthTarget, WriteStudy
 
 WIDER: dict[str, Any] = {
     "name": "echo_wider",

@@ -40,7 +40,6 @@ def test_a_decision_in_c_takes_a_small_part_of_a_microsecond(bits: str) -> None:
     assert (measured.flash_bytes, measured.ram_bytes) == (0, 0)
     # Its 12,288 multiply-accumulates are 20 times those of the student.
     assert measured.p50_s < measured.reference_s < 1e-3
-    assert measured.drift > 0
 
 
 @needs_cc

@@ -35,7 +35,6 @@ def test_a_shape_is_timed_before_it_has_weights(bits: str, target: Target) -> No
         # A call of onnxruntime takes microseconds; a tenth of a second would be another thing that was timed.
         assert 1e-6 < latency.p50_s <= latency.p95_s < 0.1
         assert 1e-6 < latency.reference_s < 0.1
-        assert latency.drift > 0  # no two chunks of a real machine are equal
 
 
 def test_a_module_is_timed_and_left_in_its_mode(target: Target) -> None:

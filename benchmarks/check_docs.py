@@ -96,6 +96,14 @@ def long_search() -> str:
     return Table(header=header, rows=(line,)).markdown()
 
 
+def scaling() -> str:
+    """What a second worker is worth."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from scaling import RESULTS, summary
+
+    return summary(json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]) + "\n"
+
+
 def samplers() -> str:
     """What each sampler finds in three groups, beside proposals and alone, and what it finds and takes in sixteen."""
     result = json.loads((ROOT / "benchmarks/results/samplers.json").read_text(encoding="utf-8"))
@@ -244,6 +252,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "recurrence": recurrence,
     "long-search": long_search,
     "samplers": samplers,
+    "scaling": scaling,
     "search-efficiency": search_efficiency,
     "refine": refine,
 }

@@ -5,13 +5,14 @@
 
 Each run is a fresh process that searches `TRIALS` candidates with the study's own settings and the same seed. `seconds`
 are from the first candidate that was asked for to the last that was told: what is done once before (opening, recording
-demonstrations, starting workers) and after (scores, export) is left out. The coordinator, which samples, prices and
-stores, has the second core for itself beside one worker, and none beside two. Two workers meet candidates in another
-order, so that they train other students: `steps` are the optimiser's, of all that the bank has, those of quantized
-students twice, for they take twice as long (`training_step.py`), and the ratio is of steps a second. What plays take is
-in the seconds and not in the steps, and there are about as many. `pace_us` is what a fixed piece of arithmetic took
-while the search was halted for it every 20 seconds; `at one pace` is the ratio had the machine been as fast in both
-runs. Of a seed that was begun on another machine, or before this one was started anew, the run is made again.
+demonstrations, starting workers) and after (scores, export) is left out, and as short as the study can have it. The
+coordinator, which samples, prices and stores, has the second core for itself beside one worker, and none beside two.
+Two workers meet candidates in another order, so that they train other students: `steps` are the optimiser's, of all
+that the bank has, those of quantized students twice, for they take twice as long (`training_step.py`), and the ratio is
+of steps a second. What plays take is in the seconds and not in the steps, and there are about as many. `pace_us` is
+what a fixed piece of arithmetic took while the search was halted for it every 20 seconds; `at one pace` is the ratio
+had the machine been as fast in both runs. Of a seed that was begun on another machine, or before this one was started
+anew, the run is made again.
 """
 
 import argparse
@@ -26,9 +27,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 from check_docs import ROOT
 from pace import machine, run_paced
+from search_efficiency import write_study
 
 RESULTS = ROOT / "benchmarks/results/scaling.json"
 TRIALS, SEEDS, BUDGET = 48, (0, 1, 2), ["flops<1%"]
+SHORT_END = {"search": {"front": 1}, "refine": {"joint": {"steps": 0}}}
 T_95 = {2: 12.706, 3: 4.303}
 """Student's t for a two-sided 95 % interval of the mean of so many numbers."""
 
@@ -40,7 +43,8 @@ def run(seed: int, workers: int, folder: Path) -> dict[str, Any]:
     from kdnas.study.run_folder import trials_of
     from kdnas.study.search import search
 
-    search("spread", budget=BUDGET, trials=TRIALS, workers=workers, seed=seed, out=folder / "run")
+    study = write_study(SHORT_END, folder)
+    search(study, budget=BUDGET, trials=TRIALS, workers=workers, seed=seed, out=folder / "run")
     trials = trials_of(folder / "run")
     begun = min(trial.datetime_start for trial in trials if trial.datetime_start)
     ended = max(trial.datetime_complete for trial in trials if trial.datetime_complete)

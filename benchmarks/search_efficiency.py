@@ -368,7 +368,7 @@ def write_study(changes: dict[str, Any], folder: Path) -> Path:
         space["groups"] = {group: _own_ancestors(table) for group, table in space["groups"].items()}
     (folder / "space.toml").write_text(tomli_w.dumps(space))
     study["space"] = "space.toml"
-    for name in ("search", "distill", "evaluation"):
+    for name in ("search", "distill", "evaluation", "refine"):
         study[name] = study.get(name, {}) | changes.get(name, {})
     (folder / "study.toml").write_text(tomli_w.dumps(study))
     return folder / "study.toml"

@@ -210,5 +210,6 @@ def count_into(path: str, seconds: float) -> None:
     number = 0
     while time.monotonic() < end:
         number += 1
-        Path(path).write_text(str(number))
+        Path(f"{path}.next").write_text(str(number))
+        Path(f"{path}.next").replace(path)  # never seen half-written
         time.sleep(0.005)

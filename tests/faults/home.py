@@ -39,7 +39,7 @@ STUDY: dict[str, Any] = {
     },
     "refine": {"joint": {"steps": 20, "rounds": 2, "episodes": 24, "flip_rounds": 1}, "validation_episodes": 40},
     "evaluation": {"search_episodes": SEARCH_EPISODES, "final_episodes": FINAL_EPISODES, "copies": 64},
-    "search": {"trials": 10, "workers": 2, "patience_s": 3},
+    "search": {"trials": 10, "workers": 2, "patience_s": 6},
 }
 
 SPACE: dict[str, Any] = {

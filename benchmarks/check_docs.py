@@ -96,6 +96,22 @@ def long_search() -> str:
     return Table(header=header, rows=(line,)).markdown()
 
 
+def groups() -> str:
+    """What searches cost as teams grow, and how far losses of students add up."""
+    rows = json.loads((ROOT / "benchmarks/results/groups.json").read_text(encoding="utf-8"))["rows"]
+    lines = []
+    for row in rows:
+        exponent = len(f"{row['teams']:.0f}") - 1
+        lines.append((
+            str(row["agents"]), str(row["students_a_group"]), f"{row['teams'] / 10**exponent:.1f}e{exponent}",
+            str(row["complete_students"]), str(row["plays_among_teachers"]), str(row["teams_played"]),
+            f"{row['seconds'] / 60:.0f} min", f"{row['rank_correlation']:.3f}", f"{row['error_of_the_sum']:.4f}",
+        ))  # fmt: skip
+    header = ("agents", "students for each", "teams there are", "students trained to the end", "plays among teachers",
+              "teams played", "time", "rank correlation", "error of the sum")  # fmt: skip
+    return Table(header=header, rows=tuple(lines)).markdown()
+
+
 def scaling() -> str:
     """What a second worker is worth."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -251,6 +267,7 @@ TABLES: dict[str, Callable[[], str]] = {
     ),
     "recurrence": recurrence,
     "long-search": long_search,
+    "groups": groups,
     "samplers": samplers,
     "scaling": scaling,
     "search-efficiency": search_efficiency,

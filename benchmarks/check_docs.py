@@ -157,11 +157,11 @@ def distill(variants: Sequence[str], columns: Sequence[Column], *, to: str | Non
         cells = []
         for column in columns:
             runs = column.runs(variant)
-            cells.append(_spread([row["retention"] for row in runs.values()]))
+            cells.append(mean_within([row["retention"] for row in runs.values()]))
             if to is not None:
                 base = column.runs(to)
                 more = [row["retention"] - base[seed]["retention"] for seed, row in runs.items() if seed in base]
-                cells.append("" if variant == to else _spread(more, sign="+"))
+                cells.append("" if variant == to else mean_within(more, sign="+"))
             cells.append(f"{statistics.mean(row['seconds'] for row in runs.values()):.0f} s" if runs else "")
         if any(cells):
             lines.append((variant, *cells))
@@ -186,7 +186,7 @@ def recurrence() -> str:
         cells = []
         for polished in (False, True):
             runs = [row for row in own if row["polished"] == polished]
-            cells.append(_spread([row["final"] for row in runs]))
+            cells.append(mean_within([row["final"] for row in runs]))
             cells.append(f"{statistics.mean(row['seconds'] for row in runs):.0f} s" if runs else "")
         lines.append((student, f"{own[0]['macs']:,}", f"{own[0]['steps']:,}", *cells))
     header = ("student", "MACs", "steps", "imitation", "core time", "imitation and polish", "core time")
@@ -213,7 +213,7 @@ def refine() -> str:
     return Table(header=(*header, "afterwards"), rows=tuple(lines)).markdown()
 
 
-def _spread(values: Sequence[float], *, sign: str = "") -> str:
+def mean_within(values: Sequence[float], *, sign: str = "") -> str:
     """Mean and 95 % interval by Student's t."""
     if not values:
         return ""

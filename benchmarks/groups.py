@@ -13,17 +13,18 @@ losses, and the root mean square error of the sum. Teams of 16 are in `samplers.
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tomli_w
 from numpy.typing import NDArray
 
-from kdnas.config.shipped import find_space, find_study
+sys.path.insert(0, str(Path(__file__).parent))
+from variant import write_variant
+
 from kdnas.study.prediction import prediction_error
 from kdnas.study.run_folder import trials_of
 from kdnas.study.schooling import alone_name
@@ -78,17 +79,12 @@ def main() -> None:
 
 def write_study(agents: int, folder: Path, teacher: Path) -> Path:
     """`spread` with so many agents; the teacher of more than three is trained if it is not there."""
-    shipped = find_study("spread")
-    study: dict[str, Any] = tomllib.loads(shipped.read_text("utf-8"))
-    study["space"] = str(find_space(study["space"], shipped.parent).resolve())
-    study["env"]["kwargs"]["N"] = agents
-    checkpoint = teacher if agents > 3 else shipped.parent / study["teacher"]["checkpoint"]
-    study["teacher"]["checkpoint"] = str(checkpoint.resolve())
-    study["teacher"]["train"] |= {"cycles": 1, "steps_per_cycle": TEACHER_STEPS}
-    study["teacher"]["train"].pop("entropy")
-    path = folder / f"spread{agents}.toml"
-    path.write_text(tomli_w.dumps(study))
-    if not (checkpoint / "teacher.json").exists():
+    changes: dict[str, Any] = {"env": {"kwargs": {"N": agents, "max_cycles": 25}}}
+    if agents > 3:
+        training = {"seed": 0, "cycles": 1, "steps_per_cycle": TEACHER_STEPS}
+        changes["teacher"] = {"checkpoint": str(teacher.resolve()), "train": training}
+    path = write_variant(changes, folder / f"spread{agents}")
+    if agents > 3 and not (teacher / "teacher.json").exists():
         train_teacher(path, out=None, seed=None, steps=None, force=False, report=lambda each: print(each, flush=True))
     return path
 

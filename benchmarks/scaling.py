@@ -17,23 +17,19 @@ anew, the run is made again.
 
 import argparse
 import json
-import math
-import statistics
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from check_docs import ROOT
+from check_docs import ROOT, mean_within
 from pace import machine, run_paced
-from search_efficiency import write_study
+from variant import write_variant
 
 RESULTS = ROOT / "benchmarks/results/scaling.json"
 TRIALS, SEEDS, BUDGET = 48, (0, 1, 2), ["flops<1%"]
 SHORT_END = {"search": {"front": 1}, "refine": {"joint": {"steps": 0}}}
-T_95 = {2: 12.706, 3: 4.303}
-"""Student's t for a two-sided 95 % interval of the mean of so many numbers."""
 
 
 def run(seed: int, workers: int, folder: Path) -> dict[str, Any]:
@@ -43,7 +39,7 @@ def run(seed: int, workers: int, folder: Path) -> dict[str, Any]:
     from kdnas.study.run_folder import trials_of
     from kdnas.study.search import search
 
-    study = write_study(SHORT_END, folder)
+    study = write_variant(SHORT_END, folder)
     search(study, budget=BUDGET, trials=TRIALS, workers=workers, seed=seed, out=folder / "run")
     trials = trials_of(folder / "run")
     begun = min(trial.datetime_start for trial in trials if trial.datetime_start)
@@ -92,11 +88,7 @@ def summary(rows: list[dict[str, Any]]) -> str:
         runs = [row[name] for row in (one, two) for name in ("seconds", "steps", "pace_us")]
         cells = [seed, *runs, f"{raw:.2f}", f"{ratios[-1]:.2f}"]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
-    if len(ratios) in T_95:
-        half = T_95[len(ratios)] * statistics.stdev(ratios) / math.sqrt(len(ratios))
-        mean = statistics.mean(ratios)
-        lines.append(f"\nmean {mean:.2f} [{mean - half:.2f}, {mean + half:.2f}]")
-    return "\n".join(lines)
+    return "\n".join([*lines, f"\nmean at one pace {mean_within(ratios)}"])
 
 
 def main() -> None:

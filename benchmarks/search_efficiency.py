@@ -59,6 +59,7 @@ import tomli_w
 sys.path.insert(0, str(Path(__file__).parent))
 from check_docs import ROOT
 from pace import machine, run_paced
+from variant import write_variant
 
 RESULTS = ROOT / "benchmarks/results/search_efficiency.json"
 BUDGET = ("flops<1%", "memory<2KiB")
@@ -354,24 +355,18 @@ def reference_returns(setup: Any, seeds: list[int]) -> tuple[float, float]:
 # kdnas
 
 
-def write_study(changes: dict[str, Any], folder: Path) -> Path:
-    """`spread` with some tables changed."""
+def write_scratch_space(folder: Path) -> str:
+    """Write the space of `spread` with every realised width as a base of its own; its name, as a study has it."""
     from kdnas.config.shipped import find_space, find_study
     from kdnas.config.toml import read_toml
     from kdnas.spaces.space import SpaceConfig
 
     path = find_study("spread")
-    study = tomllib.loads(path.read_text("utf-8"))
-    study["teacher"]["checkpoint"] = str((path.parent / study["teacher"]["checkpoint"]).resolve())
-    space = read_toml(find_space(study["space"], path.parent), SpaceConfig).model_dump(exclude_none=True)
-    if changes.get("space") == "scratch":
-        space["groups"] = {group: _own_ancestors(table) for group, table in space["groups"].items()}
-    (folder / "space.toml").write_text(tomli_w.dumps(space))
-    study["space"] = "space.toml"
-    for name in ("search", "distill", "evaluation", "refine"):
-        study[name] = study.get(name, {}) | changes.get(name, {})
-    (folder / "study.toml").write_text(tomli_w.dumps(study))
-    return folder / "study.toml"
+    space = read_toml(find_space(tomllib.loads(path.read_text("utf-8"))["space"], path.parent), SpaceConfig)
+    tables = space.model_dump(exclude_none=True)
+    tables["groups"] = {group: _own_ancestors(table) for group, table in tables["groups"].items()}
+    (folder / "space.toml").write_text(tomli_w.dumps(tables))
+    return "space.toml"
 
 
 def _own_ancestors(table: dict[str, Any]) -> dict[str, Any]:
@@ -391,7 +386,9 @@ def run_kdnas(method: str, seed: int, folder: Path, began: float, limit: float) 
     from kdnas.study.search import search
 
     changes = LEVERS[method]
-    study = write_study(changes, folder)
+    if changes.get("space") == "scratch":
+        changes = changes | {"space": write_scratch_space(folder)}
+    study = write_variant(changes, folder)
     stop = threading.Timer(limit - (time.time() - began), os.kill, (os.getpid(), signal.SIGINT))
     stop.start()
     with suppress(SearchInterrupted, KeyboardInterrupt), levered(method):
